@@ -155,7 +155,7 @@ class DlibHog:
     stand in its place as the `detector` of `extract_faces`.
     """
 
-    def __init__(self, working_side=600, threshold=0.0, margin=0.3):
+    def __init__(self, working_side=1000, threshold=0.0, margin=0.3):
         self.working_side, self.threshold, self.margin = working_side, threshold, margin
 
     def __repr__(self):
@@ -350,6 +350,17 @@ def centred_box(image):
     return Detection((width - side) / 2, (height - side) / 2, side, side, float("nan"))
 
 
+def credible(detections):
+    """Drop detections that score less than a quarter of the best one, and sort the rest from the largest box down.
+
+    A detector run at its own threshold also returns a few textures with a score near 0. Their boxes may be larger than
+    the face's: without this the "largest face" of a portrait can be a sleeve.
+    """
+    best = max((d.score for d in detections), default=0.0)
+    kept = [d for d in detections if d.score >= best / 4 or d.score == best]
+    return sorted(kept, key=lambda d: (-d.width * d.height, -d.score))
+
+
 def extract_faces(image, *, detector=None, which="largest", fallback=None, name="face", identity=""):
     """Detect, align and describe the faces of one photograph.
 
@@ -359,7 +370,7 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
     detector : callable, optional
         image -> list of `Detection`. Default: `DlibHog()`.
     which : {"largest", "all"}
-        The face with the largest box, or every face from the largest down.
+        The face with the largest box, or every face from the largest down; of the `credible` detections.
     fallback : {None, "centre"}
         What to do where no face is found: nothing, or cut out the middle and say so in `status`.
     name, identity : str
@@ -369,7 +380,8 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
     -------
     Faces
         Empty when there is no face. `attributes`: `status` ("ok" or "fallback"), `face_x face_y face_w face_h` (box in
-        source pixels), `detector_score` (missing for a fallback), `n_faces` (found in the photograph), and `geometry`.
+        source pixels), `detector_score` (missing for a fallback), `n_faces` (credible ones in the photograph), and
+        what `geometry` gives.
 
     Raises
     ------
@@ -383,7 +395,7 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
         raise DataError(f"which must be 'largest' or 'all', not {which!r}")
     if fallback not in (None, "centre"):
         raise DataError(f"fallback must be None or 'centre', not {fallback!r}")
-    found = sorted((detector or DlibHog())(image), key=lambda d: -d.width * d.height)
+    found = credible((detector or DlibHog())(image))
     status = "ok"
     boxes = found if which == "all" else found[:1]
     if not boxes and fallback == "centre":
@@ -406,8 +418,14 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
             }
         )
     images = np.stack(crops) if crops else np.zeros((0, SIZE, SIZE, 3), np.uint8)
-    return Faces(images, [identity] * len(crops), names, pd.DataFrame(rows, columns=ATTRIBUTES))
+    return Faces(images, [identity] * len(crops), names, attribute_table(rows))
 
 
 ATTRIBUTES = ["status", "face_x", "face_y", "face_w", "face_h", "detector_score", "n_faces"]
 ATTRIBUTES += ["inter_eye_px", "roll_deg", "yaw_proxy", "pitch_proxy"]
+
+
+def attribute_table(rows):
+    """The attributes of extracted faces as a DataFrame with fixed columns and types, for 0 rows too."""
+    types = {name: float for name in ATTRIBUTES} | {"status": str, "n_faces": int}
+    return pd.DataFrame(rows, columns=ATTRIBUTES).astype(types)

@@ -1,0 +1,75 @@
+"""Speed of the recogniser: against dlib's own call, and as a share of what the processor can do.
+
+Run with `python benchmarks/bench_recognition.py`. Every figure is a ratio of two things measured in one run.
+"""
+
+import time
+
+import cv2
+import numpy as np
+import torch
+
+from fiqa_lib.datasets import load_orl
+from fiqa_lib.packaged import packaged_file
+from fiqa_lib.recognition import DlibResNet
+
+GFLOP_PER_FACE = 0.54  # multiplications and additions of one 150x150 face
+
+
+def best_seconds(function, repeats):
+    """The shortest of several runs: what the machine can do when nothing else disturbs it."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def matrix_peak(size=2048):
+    """GFLOP/s of a float32 matrix product."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / best_seconds(lambda: a @ b, 10) / 1e9
+
+
+def rows(n_faces=256):
+    import dlib
+
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    faces = load_orl()[:n_faces]
+    recogniser = DlibResNet()
+    recogniser.embed(faces[:64])
+    ours = len(faces) / best_seconds(lambda: recogniser.embed(faces), 5)
+    peak = matrix_peak()
+    theirs_net = dlib.face_recognition_model_v1(
+        str(packaged_file("face-recognition-models", "dlib_face_recognition_resnet_model_v1.dat"))
+    )
+    chips = np.ascontiguousarray(faces.images[:6, 36:186, 21:171])
+    theirs = len(chips) / best_seconds(lambda: [theirs_net.compute_face_descriptor(c) for c in chips], 2)
+    table = [
+        {"name": "recogniser: faces per second (torch)", "value": ours, "unit": "1/s"},
+        {"name": "recogniser: faces per second (dlib, one at a time)", "value": theirs, "unit": "1/s"},
+        {"name": "recogniser: torch over dlib", "value": ours / theirs, "unit": "x", "target": 25},
+        {
+            "name": "recogniser: share of the matrix-product peak",
+            "value": ours * GFLOP_PER_FACE / peak,
+            "unit": "share",
+            "target": 0.6,
+        },
+    ]
+    for batch in (1, 8, 16, 32, 64):
+        for name, layout in (("channels last", torch.channels_last), ("channels first", torch.contiguous_format)):
+            module = DlibResNet().module.to(memory_format=layout)
+            x = recogniser.preprocess(faces[:batch]).contiguous(memory_format=layout)
+            with torch.inference_mode():
+                rate = batch / best_seconds(lambda m=module, x=x: m(x), max(3, 192 // batch))
+            table.append({"name": f"network alone, batch {batch}, {name}", "value": rate, "unit": "1/s"})
+    for row in table:
+        row["ok"] = row["value"] >= row["target"] if "target" in row else None
+    return table
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(f"{row['name']:60} {row['value']:9.2f} {row['unit']:6} {row.get('target', '')} {row['ok'] or ''}")
