@@ -6,6 +6,7 @@ The published sets with their own folder layouts are in `published`.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 from pathlib import Path
@@ -137,7 +138,8 @@ def _status(images, attributes):
 
 def _read_crops(place):
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        data = io.BytesIO(place.read_bytes())  # np.load leaves a damaged file open
+        with np.load(data, allow_pickle=False) as stored:
             table = json.loads(stored["attributes"].tobytes().decode())
             return stored["images"], attribute_table(table)
     except FileNotFoundError:

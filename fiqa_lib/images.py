@@ -641,7 +641,7 @@ def _check_tiff_data(data, tags, pixels):
 
 
 def _check_tiff_layout(tags):
-    """There are strips or tiles for the whole picture, and enough bytes in them. Pillow leaves what is missing black."""
+    """The strips or tiles, and their bytes, suffice for the whole picture. Pillow leaves what is missing black."""
     (width,), (height,), bits = tags[256], tags[257], tags.get(258, (1,))
     across, down = tags.get(322, (width,))[0], tags.get(323, tags.get(278, (height,)))[0]
     if not across or not down:

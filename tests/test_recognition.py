@@ -54,8 +54,8 @@ def test_features_lead_to_the_embedding(orl, dlib_resnet):
 def test_gradients_reach_the_input(orl, dlib_resnet):
     """The gradient of one output agrees with a finite difference, in double precision.
 
-    A little noise first: the repeated border of a crop holds equal neighbours, where a maximum has no gradient. The step
-    is tiny, since thousands of units sit close to the kink of their ReLU.
+    A little noise first: the repeated border of a crop holds equal neighbours, where a maximum has no gradient. The
+    step is tiny, since thousands of units sit close to the kink of their ReLU.
     """
     module = DlibResNet().module.double()
     generator = torch.Generator().manual_seed(0)
