@@ -17,12 +17,13 @@ import pandas as pd
 
 from . import faces as faces_module
 from .cache import cache_folder, content_key
-from .degradations import benchmark
+from .degradations import CLEAN, benchmark
 from .errors import DataError, ImageError
 from .faces import ATTRIBUTES, SIZE, DlibHog, Faces, attribute_table, extract_faces
 from .files import whole_file
 from .images import decode_image, find_images, read_bytes
 from .packaged import packaged_files
+from .verification import PairIndices
 
 REPORT = ["path", "status", "reason", "n_faces"]
 
@@ -268,19 +269,21 @@ class Benchmark(NamedTuple):
     test: Faces
 
 
-def orl_d(data="bundled", *, share=0.5, random_state=0, **options):
+def orl_d(data="bundled", *, share=0.5, random_state=0, severities=(0.2, 0.4, 0.6, 0.8), **options):
     """The course's benchmark: identities split, and each test image once clean and several times degraded.
 
-    On the bundled faces this is "ORL-D": 20 people to learn from, 20 others to report on. Any folder of `identity/image`
-    serves as well.
+    On the bundled faces this is "ORL-D": 20 people to learn from, 20 others to report on. Any folder of
+    `identity/image` serves as well.
 
     Parameters
     ----------
     data : "bundled", a folder, or Faces
     share, random_state
         As in `split_by_identity`; the seed decides the degradations too.
+    severities : sequence of float
+        Of the degraded copies.
     **options
-        As in `degradations.benchmark`.
+        Further options of `degradations.benchmark`: `kinds`, `copies`.
 
     Returns
     -------
@@ -288,4 +291,33 @@ def orl_d(data="bundled", *, share=0.5, random_state=0, **options):
     """
     faces = data if isinstance(data, Faces) else load(os.fspath(data)).faces
     train, test = split_by_identity(faces, share, random_state)
-    return Benchmark(train, benchmark(test, random_state=random_state, **options))
+    return Benchmark(train, benchmark(test, severities=severities, random_state=random_state, **options))
+
+
+def benchmark_pairs(faces):
+    """The pairs of a benchmark: every clean face as a reference against every face, clean or degraded, as a probe.
+
+    Two versions of one photograph are never a pair: they would match by their background. Two clean faces meet once.
+    Degraded faces do not meet each other: some kinds make strangers alike (notebook 09), which would move the
+    threshold for everybody.
+
+    Parameters
+    ----------
+    faces : Faces
+        With attributes `kind` and `source`, as `orl_d(...).test`.
+
+    Returns
+    -------
+    verification.PairIndices
+        `index_a` is the reference, `index_b` the probe.
+    """
+    lacking = {"kind", "source"} - set(faces.attributes)
+    if lacking:
+        raise DataError(f"these faces lack the attributes {sorted(lacking)}; degradations.benchmark or orl_d set them")
+    clean = (faces.attributes["kind"] == CLEAN).to_numpy()
+    source = pd.factorize(faces.attributes["source"])[0]
+    references, everyone = np.flatnonzero(clean), np.arange(len(faces))
+    a, b = (grid.ravel() for grid in np.meshgrid(references, everyone, indexing="ij"))
+    kept = (source[a] != source[b]) & (~clean[b] | (a < b))
+    a, b = a[kept], b[kept]
+    return PairIndices(a, b, faces.identities[a] == faces.identities[b])

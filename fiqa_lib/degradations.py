@@ -7,7 +7,7 @@ Rules that hold for every kind in `KINDS`:
   resolution) lives on the grid of the canonical crop, so that a larger copy of a face suffers the same.
 - Randomness (direction, place, colour, the noise field) is drawn from `random_state`, the face's name and the kind:
   not from its position in the batch, and not from the severity. Two severities differ in severity only.
-- Light adds up in linear light, so blur, exposure, haze, shadow, occluders, colour cast and noise are computed there
+- Light adds up in linear values, so blur, exposure, haze, shadow, occluders, colour cast and noise are computed there
   (sRGB transfer function, IEC 61966-2-1). Resampling and JPEG act on the encoded values, as software does.
 - Work is done in float32 and rounded once. Pixels beyond the border are mirrored (reflect-101).
 - A grey picture (R = G = B) stays grey, as if a grey camera had taken it. Only `colour_cast` tints it.
@@ -242,7 +242,8 @@ def _lit(colour, linear, eyes):
     """Put an object's colour (C,) into the light of the face: skin of linear luminance 0.3 is taken as well lit."""
     u, v = _positions(*linear.shape[:2], eyes)
     face = (np.abs(u) < 1) & (np.abs(v - 0.5) < 1)
-    return colour * np.clip(_luminance(linear)[face].mean() / 0.3, 0.25, 1.3)
+    light = _luminance(linear)[face if face.any() else ...].mean()
+    return colour * np.clip(light / 0.3, 0.25, 1.3)
 
 
 _DARKEST = 0.01  # what the lenses let through at severity 1
@@ -627,7 +628,7 @@ def _combined(image, steps, eyes=None):
     steps = [step for step in steps if step[1] > 0]
     if not steps or image.size == 0:
         return image.copy()
-    eyes = eyes or canonical_eyes(image.shape[1])
+    eyes = canonical_eyes(image.shape[1]) if eyes is None else _eyes(eyes)
     result = image.astype(np.float32)
     if all(np.array_equal(image[..., 0], image[..., i]) for i in (1, 2)):
         result = result[..., :1]  # a grey camera has one channel of noise
@@ -874,6 +875,12 @@ def _state(random_state):
     if not _is_whole(random_state):
         raise DataError(f"random_state must be a whole number, got {random_state!r}: results must be repeatable")
     return int(random_state)
+
+
+def _eyes(eyes):
+    if np.shape(eyes) != (3,) or not np.all(np.isfinite(eyes)) or eyes[0] <= 0:
+        raise DataError(f"eyes must be (distance above 0, x, y) in pixels, got {eyes!r}")
+    return Eyes(*map(float, eyes))
 
 
 def _image(image):

@@ -1,7 +1,8 @@
 """Every figure that notebooks share. Functions return a matplotlib `Figure`; `show` turns it into a notebook's output.
 
 Nothing here touches pyplot's global state, so importing it plots nothing and changes no setting. Colours are those of
-Okabe and Ito (2008), told apart by colour-blind readers; lines also differ in their dashes, so that they stay apart in grey.
+Okabe and Ito (2008), told apart by colour-blind readers; lines also differ in their dashes, so that they stay apart in
+grey.
 """
 
 from __future__ import annotations
@@ -216,3 +217,107 @@ def place_legend(axis, count):
         axis.legend(loc="best")
     else:
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, height=5.0):
+    """Error-versus-discard curves on the same pairs, with the random and the oracle curve and all that must be said.
+
+    Parameters
+    ----------
+    curves : dict name -> evaluation.EDC
+        All from the same pairs: the random and the oracle curve, drawn once, must hold for each of them.
+    intervals : dict name -> (low, high) or evaluation.Interval, optional
+        Of the normalised pAUC up to `limit`; written into the legend beside the value.
+    limit : float
+        The discard share up to which the legend's pAUC is taken (normalised: chance is 1, lower is better).
+    discard_max : float
+        Right end of the x axis.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    DataError
+        Without a curve, or when the curves do not start at the same error or were made by different rules.
+    """
+    if not curves:
+        raise DataError("no curve to draw")
+    first = next(iter(curves.values()))
+    rules = {(c.convention, c.population, c.compat, c.n_mated, round(c.starting_error, 12)) for c in curves.values()}
+    if len(rules) > 1:
+        raise DataError(
+            "these curves rest on different pairs, thresholds or conventions and can't share a figure; "
+            "draw one figure for each"
+        )
+    legend_rows = math.ceil((len(curves) + 2) / 2)
+    foot_height = 0.24 * (legend_rows + 1) + 0.45
+    ratios = {"height_ratios": [height - foot_height, foot_height]}
+    fig, (axis, foot) = figure(2, height=height, gridspec_kw=ratios)
+    for curve, style, name in (
+        (first.random(), {"color": "black", "linestyle": (0, (1, 2))}, "random (1 by definition)"),
+        (first.oracle(), {"color": "#7F7F7F", "linestyle": "-", "linewidth": 1}, "oracle (best possible order)"),
+    ):
+        _steps(axis, curve, discard_max, label=name, **style)
+    for index, (name, curve) in enumerate(curves.items()):
+        text = f"{name}: {curve.pauc(limit, 'normalised'):.2f}"
+        if intervals and name in intervals:
+            low, high = _ends(intervals[name])
+            text += f" [{low:.2f}, {high:.2f}]"
+        _steps(axis, curve, discard_max, label=text, zorder=3, **line_style(index))
+    target = "" if math.isnan(first.fmr) else f" at FMR {first.fmr:g}"
+    axis.set(xlim=(0, discard_max), xlabel="share discarded, lowest quality first", ylabel=f"FNMR{target}")
+    # the last few pairs of a curve jump between 0 and 1 and would squeeze the rest
+    top = max(c.error[c.discard <= min(discard_max, 0.95)].max() for c in curves.values())
+    axis.set_ylim(0, 1.08 * max(top, first.starting_error, 1e-6))
+    for ends in (axis.xaxis, axis.yaxis):
+        ends.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.set_title(title or "Error versus discard", fontsize=11, loc="left")
+    what = f"normalised pAUC up to {limit:.0%}" + (", 95% interval in brackets" if intervals else "")
+    foot.axis("off")
+    place = {"loc": "upper left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2, "frameon": False}
+    foot.legend(*axis.get_legend_handles_labels(), title=what, alignment="left", fontsize=9, title_fontsize=9, **place)
+    foot.text(0, 0, _wrapped(first.caption()), fontsize=8, color="#4D4D4D", va="bottom", transform=foot.transAxes)
+    return fig
+
+
+def _steps(axis, curve, discard_max, **options):
+    x, y = np.append(curve.discard, 1.0), np.append(curve.error, curve.error[-1])
+    axis.plot(x, y, drawstyle="default" if curve.linear else "steps-post", **options)
+
+
+def _ends(interval):
+    return (interval.low, interval.high) if hasattr(interval, "low") else interval
+
+
+def _wrapped(text, width=105):
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width))
+
+
+def det(curves, *, title=None, height=4.6):
+    """Detection error trade-off on probit axes: FNMR against FMR, one line for each recogniser or set.
+
+    Parameters
+    ----------
+    curves : dict name -> verification.DET
+        As `verification.det_curve` gives them.
+    """
+    from .verification import probit
+
+    fig, axis = figure(height=height, width=6.2)
+    ticks = np.array([1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5])
+    names = ["0.01%", "0.1%", "1%", "5%", "20%", "50%"]
+    for index, (name, curve) in enumerate(curves.items()):
+        inside = (curve.fmr > 0) & (curve.fnmr > 0) & (curve.fmr < 1) & (curve.fnmr < 1)
+        axis.plot(probit(curve.fmr[inside]), probit(curve.fnmr[inside]), label=name, **line_style(index))
+    ends = probit(np.array([5e-5, 0.6]))
+    axis.plot(ends, ends, color="#BDBDBD", linewidth=1, label="equal error")
+    axis.set(xticks=probit(ticks), yticks=probit(ticks), xlim=ends, ylim=ends, title=title)
+    axis.set(xlabel="FMR (false match rate)", ylabel="FNMR (false non-match rate)")
+    axis.set_xticklabels(names)
+    axis.set_yticklabels(names)
+    axis.legend()
+    return fig

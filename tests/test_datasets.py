@@ -187,6 +187,24 @@ def test_benchmark_keeps_people_apart_and_starts_from_clean_faces(orl):
     assert set(test.attributes.source) == set(clean.names)
 
 
+def test_benchmark_pairs_by_definition(orl):
+    test = datasets.orl_d(orl[:60], copies=2).test
+    kind, source = test.attributes["kind"], test.attributes["source"]
+    expected = {
+        frozenset((i, j))
+        for i in range(len(test))
+        for j in range(len(test))
+        if kind[i] == "clean" and source[i] != source[j]
+    }
+    pairs = datasets.benchmark_pairs(test)
+    found = [frozenset(pair) for pair in zip(pairs.index_a.tolist(), pairs.index_b.tolist(), strict=True)]
+    assert len(found) == len(set(found)) and set(found) == expected
+    assert (kind[pairs.index_a] == "clean").all()
+    np.testing.assert_array_equal(pairs.mated, test.identities[pairs.index_a] == test.identities[pairs.index_b])
+    with pytest.raises(DataError, match="source"):
+        datasets.benchmark_pairs(orl)
+
+
 def test_cache_folder_can_be_set(monkeypatch, tmp_path):
     monkeypatch.setenv("FIQA_CACHE", str(tmp_path))
     assert cache_folder("crops") == tmp_path / "crops"
