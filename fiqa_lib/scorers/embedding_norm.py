@@ -1,0 +1,31 @@
+"""The length of the embedding as quality."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..recognition import as_recogniser
+from .base import Scorer, register
+
+
+@register("embedding-norm")
+class EmbeddingNorm(Scorer):
+    """Length of the raw embedding: a network that finds little evidence of a face tends to answer with a short vector.
+
+    MagFace (Meng et al. 2021) trains for this; with other recognisers, dlib's among them, it is a by-product. With dlib
+    it is blind to pose, sunglasses, shadow, rotation and misalignment, and haze makes it longer.
+
+    Parameters
+    ----------
+    recogniser : str or Recogniser
+        As `recognition.as_recogniser` takes it.
+    """
+
+    claims = ("gaussian_blur", "defocus_blur", "motion_blur", "shot_noise", "sensor_noise", "over_exposure")
+    cost = "one embedding"
+
+    def __init__(self, recogniser="dlib"):
+        self.recogniser = recogniser
+
+    def _score(self, images, faces):
+        return np.linalg.norm(as_recogniser(self.recogniser).embed(images), axis=1)
