@@ -742,7 +742,7 @@ def _pnm_samples(data, start, shape, plain, largest):
     values = _exactly(values, np.prod(shape)).reshape(shape)
     if values.max() > largest:
         raise _corrupt(f"it holds a value above its declared largest, {largest}")
-    scaled = np.rint(np.arange(largest + 1) * (255 / largest)).astype(np.uint8)
+    scaled = np.rint(np.arange(largest + 1) / largest * 255).astype(np.uint8)
     return scaled[values.astype(np.uint16, copy=False)]
 
 

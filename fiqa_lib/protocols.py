@@ -252,7 +252,7 @@ def read_pairs(path):
 
 
 class BinPairs(NamedTuple):
-    """`images`: encoded pictures (bytes), two for each pair; `pairs`: `a`, `b` ("00000" ..., places in `images`), `mated`."""
+    """`images`: encoded pictures (bytes), two a pair; `pairs`: `a`, `b` ("00000" ..., places in `images`), `mated`."""
 
     images: list
     pairs: pd.DataFrame
@@ -442,9 +442,9 @@ class _Refusing(pickle.Unpickler):
         call = _ADMITTED.get((module, name))
         if call is None:
             raise DataError(
-                f"{self._path}: refused, since it asks for {module}.{name}; a file of images and pairs holds nothing but "
-                "lists, bytes, bools, ints and NumPy arrays. Don't open it with pickle.load: it could run a program. "
-                "Get it from its authors again"
+                f"{self._path}: refused, since it asks for {module}.{name}; a file of images and pairs holds "
+                "nothing but lists, bytes, bools, ints and NumPy arrays. Don't open it with pickle.load, which could "
+                "run a program; get it from its authors again"
             )
         return _Admitted(call)
 
@@ -469,7 +469,7 @@ def read_quality(path):
     """
     lines = _not_empty(_lines(path), path)
     head = lines[0][1].strip().lower().replace(" ", "")
-    semicolon = head == "img;score" or _is_number(lines[0][1].rpartition(";")[2])
+    semicolon = head == "img;score" or (";" in head and _is_number(head.rpartition(";")[2]))
     if head == "img;score":
         lines = lines[1:]
     rows = []

@@ -44,7 +44,7 @@ def _embeddings(values, what="embeddings"):
 
 
 def as_scores(values, what):
-    """Similarities as a 1-D float array without NaN; float32 stays float32, since 84 million pairs should not be copied to float64."""
+    """Similarities as a 1-D float array without NaN. float32 stays: 84 million pairs need not be copied to float64."""
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise DataError(f"{what} must be a 1-D numeric array, got {values.dtype} {values.shape}")

@@ -1,0 +1,59 @@
+"""Every notebook, found by globbing: its form, its committed outputs, and a run with QUICK and without a network."""
+
+from pathlib import Path
+
+import pytest
+
+from tools import book, catalogue, checks, execution
+from tools.environment import ROOT
+
+HERE = Path(__file__).parent
+NOTEBOOKS = catalogue.everything()
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+
+
+def bands_of(path):
+    return checks.read_bands(HERE / "bands" / f"{path.stem}.toml")
+
+
+def test_notebooks_are_found():
+    assert "_template" in [path.stem for path in NOTEBOOKS]
+
+
+def test_every_band_file_belongs_to_a_notebook():
+    assert {path.stem for path in (HERE / "bands").glob("*")} <= {path.stem for path in NOTEBOOKS}
+
+
+def test_every_notebook_has_solutions():
+    lessons = {path.stem for path in NOTEBOOKS if not catalogue.is_solution(path)}
+    solved = {path.stem.removesuffix("_solutions") for path in NOTEBOOKS if catalogue.is_solution(path)}
+    assert lessons == solved
+
+
+@every_notebook
+def test_committed(path):
+    """Form, links, freshness and outputs, as `python tools/nb.py check` sees them."""
+    assert checks.problems(path) == []
+
+
+@every_notebook
+def test_committed_numbers(path):
+    assert checks.bands(checks.records(catalogue.read(path)), bands_of(path), "default") == []
+
+
+def test_book(tmp_path):
+    """All formulas can be drawn, and no page fetches anything."""
+    index = book.build(tmp_path, NOTEBOOKS)
+    for page in [index, *tmp_path.rglob("*.html")]:
+        assert book.foreign(page.read_text(encoding="utf-8")) == [], page.name
+
+
+@pytest.mark.notebook
+@every_notebook
+def test_quick_run(path):
+    """With QUICK and every outside connection refused: no error, nothing on standard error, numbers in their bands."""
+    out = ROOT / "build" / "quick" / catalogue.relative(path)
+    run = execution.execute(path, out, execution.QUICK, wall_limit=300, offline=True)
+    assert run.error is None
+    assert checks.outputs(run.notebook) == []
+    assert checks.bands(checks.records(run.notebook), bands_of(path), "quick") == []

@@ -1,0 +1,259 @@
+"""The commands of nb.py. Everything but `clean` runs inside .venv, which is made first where it is missing."""
+
+import argparse
+import ast
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import environment
+from .environment import ROOT
+
+BUILD = ROOT / "build"
+
+
+def main(argv):
+    """Run one command and return its exit status."""
+    arguments = parse(argv)
+    if arguments.command != "clean":
+        environment.enter(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+def parse(argv):
+    """The arguments of a command; `extra` are those that it hands on to pytest or JupyterLab."""
+    top = parser()
+    arguments, extra = top.parse_known_args(argv)
+    if extra and arguments.command not in ("test", "lab"):
+        top.error(f"{arguments.command} does not know {' '.join(extra)}")
+    arguments.extra = extra
+    return arguments
+
+
+def parser():
+    """The command line. Its functions import what needs .venv only when they are called."""
+    top = argparse.ArgumentParser(prog="nb.py", description="The face image quality course: set up, run, check, read.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name, run, text):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("setup", lambda arguments: 0, "make .venv and install the course into it")
+    add("course", course, "execute every notebook in order and write the HTML book")
+    add("test", test, "ruff, then pytest, which runs every notebook with QUICK=True (other arguments go to pytest)")
+    add("lab", lab, "open the notebooks in JupyterLab (other arguments, such as --no-browser, go to it)")
+    add("book", book, "write the HTML book from the last run of the course, or from the committed outputs")
+    add("build", build, "execute notebooks and commit-ready write their outputs back").add_argument(
+        "names", nargs="*", help="notebooks: 02, 02_name or a path (all by default)"
+    )
+    check_ = add("check", check, "see that the committed outputs are whole and fresh")
+    check_.add_argument("names", nargs="*", help="notebooks (all by default)")
+    check_.add_argument("--run", action="store_true", dest="again", help="execute again and compare")
+    run_ = add("run", run, "execute one notebook with your own parameters")
+    run_.add_argument("name", help="a notebook: 02, 02_name or a path")
+    run_.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
+    run_.add_argument("--out", type=Path, default=BUILD / "run", help="folder for the executed notebook")
+    run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
+    add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="mend what ruff can")
+    add("bench", bench, "run the benchmarks and write build/benchmarks.csv")
+    add("clean", clean, "remove what the other commands made").add_argument(
+        "--all", action="store_true", help="also .venv and the caches under data/"
+    )
+    return top
+
+
+def course(arguments):
+    """Execute everything, go on after a failure, then write the book. The status tells whether all went well."""
+    from . import catalogue, execution
+
+    rows = []
+    for path in _progress(catalogue.course(), rows):
+        done = execution.execute(path, BUILD / "course" / catalogue.relative(path))
+        rows.append((path, done.seconds, done.error))
+    _write_results(rows)
+    status = _summary(rows)
+    return book(arguments) or status
+
+
+def book(arguments):
+    """Write build/book."""
+    from . import book, catalogue
+
+    try:
+        index = book.build(BUILD / "book", catalogue.course(), BUILD / "course", _read_results())
+    except book.FormulaError as problem:
+        print(f"no book: {problem}")
+        return 1
+    print(f"book: {index}")
+    return 0
+
+
+def build(arguments):
+    """Execute without a network and write the outputs back, with the hash of what they were built from."""
+    from . import catalogue
+
+    rows = []
+    for path in _progress(catalogue.select(arguments.names), rows):
+        rows.append(build_one(path, BUILD / "built" / catalogue.relative(path)))
+    return _summary(rows)
+
+
+def build_one(path, out, root=ROOT):
+    """Build one notebook, which is written only when nothing is wrong. Returns its path, seconds, error or None."""
+    from . import catalogue, checks, execution, provenance
+
+    source = provenance.built_from(path, root)
+    original = catalogue.read(path)
+    done = execution.execute(path, out, offline=True)
+    wrong = [done.error] if done.error else checks.outputs(done.notebook)
+    if not wrong:
+        grafted = execution.graft(original, done.notebook)
+        grafted.metadata["fiqa"] = {"built_from": source}
+        catalogue.write(grafted, path)
+    return path, done.seconds, "; ".join(wrong) or None
+
+
+def check(arguments):
+    """Look at the committed notebooks; with --run, execute them again and compare."""
+    from . import catalogue, checks
+
+    rows = []
+    for path in _progress(catalogue.select(arguments.names), rows):
+        begun, wrong = time.monotonic(), checks.problems(path)
+        if arguments.again:
+            wrong += run_again(path, BUILD / "checked" / catalogue.relative(path))
+        rows.append((path, time.monotonic() - begun, "; ".join(wrong) or None))
+    for path, _, _ in rows:
+        for note in checks.notes(path):
+            print(f"note: {path.stem}: {note}")
+    return _summary(rows)
+
+
+def run_again(path, out):
+    """Execute the notebook in `path` into `out`; what is wrong with that run, and where it differs from `path`."""
+    from . import catalogue, checks, execution
+
+    done = execution.execute(path, out, offline=True)
+    if done.error:
+        return [done.error]
+    committed = catalogue.read(path)
+    return checks.outputs(done.notebook) + checks.differences(committed, execution.graft(committed, done.notebook))
+
+
+def run(arguments):
+    """Execute one notebook with parameters into a folder."""
+    from . import catalogue, execution
+
+    (path,) = catalogue.select([arguments.name])[:1]
+    parameters = dict((name, parameter(name, value)) for name, value in arguments.p)
+    rows, limit = [], arguments.wall_limit
+    try:
+        for _ in _progress([path], rows):
+            out = arguments.out / path.name
+            done = execution.execute(path, out, parameters, cell_limit=limit, wall_limit=limit)
+            rows.append((path, done.seconds, done.error))
+    except execution.UnknownParameter as problem:
+        print("\n" + str(problem))
+        return 2
+    print(f"written: {out}")
+    return _summary(rows)
+
+
+def parameter(name, value):
+    """A value from the command line: a Python literal where it is one, else text; a folder for DATA from here on."""
+    if name == "DATA" and Path(value).exists():
+        return str(Path(value).resolve())  # the notebook runs in its own folder
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def test(arguments):
+    """Ruff, then pytest as the last thing: its closing line and its status are those of the command."""
+    return lint(arguments) or _call("-m", "pytest", *arguments.extra)
+
+
+def lint(arguments):
+    """Ruff's rules for Python and notebooks, its format for Python."""
+    fix = getattr(arguments, "fix", False)
+    notebooks_apart = ["--config", "format.exclude = ['*.ipynb']"]
+    rules = _call("-m", "ruff", "check", "--quiet", "--output-format=concise", *(["--fix"] if fix else []), ".")
+    style = _call("-m", "ruff", "format", "--quiet", *([] if fix else ["--check"]), *notebooks_apart, ".")
+    if style and not fix:
+        print("the format is not ruff's: python tools/nb.py lint --fix")
+    return rules or style
+
+
+def lab(arguments):
+    """JupyterLab at notebooks/. In a container one is root, which Jupyter wants to be told."""
+    root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    return _call("-m", "jupyterlab", f"--ServerApp.root_dir={ROOT / 'notebooks'}", *root, *arguments.extra)
+
+
+def bench(arguments):
+    """benchmarks/run.py."""
+    return _call(str(ROOT / "benchmarks" / "run.py"))
+
+
+def clean(arguments):
+    """Remove build/ and the caches of tools; with --all, also .venv and data/cache."""
+    places = [BUILD, ROOT / ".pytest_cache", ROOT / ".ruff_cache", ROOT / ".hypothesis"]
+    places += ROOT.glob("*.egg-info")
+    for folder in ("fiqa_lib", "tests", "tools", "benchmarks", "notebooks"):
+        places += [p for name in ("__pycache__", ".ipynb_checkpoints") for p in (ROOT / folder).rglob(name)]
+    if arguments.all:
+        places += [environment.VENV, ROOT / "data" / "cache"]
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _call(*arguments):
+    sys.stdout.flush()
+    return subprocess.call([sys.executable, *arguments], cwd=ROOT)
+
+
+def _progress(paths, rows):
+    """Yield each path; print one line for each with its time and how it ended, which the caller puts into `rows`."""
+    width = max([len(path.stem) for path in paths], default=0)
+    for number, path in enumerate(paths, 1):
+        print(f"[{number:2}/{len(paths)}] {path.stem:<{width}}  ", end="", flush=True)
+        yield path
+        _, seconds, error = rows[-1]
+        print(f"{'FAILED' if error else 'ok':<6} {seconds:6.1f} s", flush=True)
+
+
+def _summary(rows):
+    """A table at the end, the failures below it. The status: 1 when anything failed."""
+    failed = [(path.stem, error) for path, _, error in rows if error]
+    total = sum(seconds for _, seconds, _ in rows)
+    print(f"\n{len(rows)} notebooks, {len(rows) - len(failed)} ok, {len(failed)} failed, {total:.0f} s in all")
+    for name, error in failed:
+        print(f"FAILED {name}: {error}")
+    return 1 if failed else 0
+
+
+def _write_results(rows):
+    """build/course/results.csv, for the index of the book."""
+    from fiqa_lib.files import whole_file
+
+    with whole_file(BUILD / "course" / "results.csv") as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([(p.stem, f"{seconds:.1f}", error or "") for p, seconds, error in rows])
+
+
+def _read_results():
+    file = BUILD / "course" / "results.csv"
+    if not file.exists():
+        return {}
+    with open(file, encoding="utf-8", newline="") as stream:
+        return {name: (float(seconds), error or None) for name, seconds, error in csv.reader(stream)}
