@@ -641,18 +641,24 @@ class _Sorted:
         return fitted[run].astype(np.float64), left[run]
 
     def _failing_at(self, thresholds, weight):
-        """How many mated pairs at or above each cut lie below its own threshold."""
-        first, run = _runs(self.genuine_start, thresholds)
+        """How many mated pairs at or above each cut lie below its own threshold.
+
+        Counted where the threshold changes; in between, those that leave are subtracted.
+        """
+        first, run = _runs(thresholds)
         rank, ordered = self._genuine_ranks
         remain = len(self.genuine) - self.genuine_start[first]
         below = np.searchsorted(ordered, thresholds[first])
-        return _prefix_count(rank, remain, below, None if weight is None else weight[::-1])[run]
+        at_change = _prefix_count(rank, remain, below, None if weight is None else weight[::-1])
+        own = np.repeat(thresholds, np.diff(self.genuine_start, append=len(self.genuine)))
+        gone = _running((self.genuine < own) * (1 if weight is None else weight))
+        return at_change[run] - (gone[self.genuine_start] - gone[self.genuine_start[first]][run])
 
 
-def _runs(*columns):
+def _runs(values):
     """Where runs of equal neighbours start, and in which run each place is."""
-    new = np.ones(len(columns[0]), bool)
-    new[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
     return np.flatnonzero(new), np.cumsum(new) - 1
 
 

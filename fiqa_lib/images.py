@@ -14,8 +14,11 @@ What a file is read as:
 
 A file that is damaged is refused with an `ImageError`, whatever a lenient decoder would make of it. Each format's
 structure is checked to its end first (sizes, checksums, markers), and only the parts that decide pixels are handed to
-Pillow: so metadata can neither warn nor fail, and Pillow's own global settings change nothing. One limit remains. JPEG,
-GIF and uncompressed formats have no checksum: damage that leaves a well-formed file cannot be told from a picture.
+Pillow: so metadata can neither warn nor fail. Pillow's global settings change nothing, except that Pillow itself stops
+at a WebP of more than twice its MAX_IMAGE_PIXELS. Limits remain. Only PNG and Deflate have checksums: elsewhere damage
+that leaves a well-formed file cannot be told from a picture. Noise inside a JPEG is noticed where libjpeg itself would
+warn, but less in a progressive one or one with restart markers. Damaged LZW or JPEG data inside a TIFF make libtiff
+write a line to the terminal, besides the error.
 """
 
 from __future__ import annotations
@@ -103,7 +106,7 @@ def read_image(path, *, max_pixels=MAX_PIXELS):
     return decode_image(read_bytes(path, max_pixels=max_pixels), name=path, max_pixels=max_pixels)
 
 
-def decode_image(data, name="<bytes>", *, max_pixels=MAX_PIXELS):
+def decode_image(data, name="<bytes>", max_pixels=MAX_PIXELS):
     """As `read_image`, for the bytes of an image file in memory. Errors call it `name`."""
     data = data if isinstance(data, bytes) else bytes(memoryview(data))
     try:
@@ -290,7 +293,8 @@ def _from_pillow(image):
         return _grey(values if image.mode == "F" else values.astype(np.uint16))
     if image.mode == "I":
         raise _unsupported("32-bit or signed integers do not say which number is white")
-    return to_rgb_uint8(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return to_rgb_uint8(np.asarray(image if image.mode == mode else image.convert(mode)))
 
 
 def _grey(values):
@@ -364,6 +368,7 @@ def _jpeg(data, check):
 
 
 _JPEG_MARKER = re.compile(rb"\xff+([\xc0-\xcf\xd9-\xfe])")
+_JPEG_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _JPEG_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
@@ -393,7 +398,7 @@ def _jpeg_segments(data):
 
 def _check_restarts(data, start, end, interval):
     """Restart markers within a scan count 0 to 7 and again, and only stand where an interval was declared."""
-    numbers = [number[0] & 7 for number in re.findall(rb"\xff([\xd0-\xd7])", data[start:end])]
+    numbers = [number[0] & 7 for number in _JPEG_RESTART.findall(data, start, end)]
     if numbers and interval == 0 or any(number != i % 8 for i, number in enumerate(numbers)):
         raise _corrupt("restart markers out of order")
 

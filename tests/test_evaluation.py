@@ -981,6 +981,8 @@ def test_fairness_counts_discards_at_one_threshold():
     gc = ev.gini([3 / 5, 1 / 5])
     assert table["gc"].tolist() == pytest.approx([gc, gc])
     assert table["one_minus_gc_cubed"].iloc[0] == pytest.approx((1 - gc) ** 3)
+    unassessed = ev.fairness([None, None, None, 4, 5, 6], list("xxxxyy"), discard=0.2)
+    assert unassessed["discard_rate"].tolist() == [3 / 4, 0]  # below any threshold, even that of -inf
     given_one = ev.fairness(quality, groups, quality_threshold=7.5)
     assert given_one["discard_rate"].tolist() == [4 / 5, 4 / 5] and given_one["gc"].iloc[0] == 0
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import book, catalogue, checks, execution
+from tools import book, catalogue, checks, execution, readme
 from tools.environment import ROOT
 
 HERE = Path(__file__).parent
@@ -48,12 +48,24 @@ def test_book(tmp_path):
         assert book.foreign(page.read_text(encoding="utf-8")) == [], page.name
 
 
+def test_readme_says_what_the_notebooks_say():
+    assert readme.stale() == []
+
+
+def test_a_readme_of_other_numbers_is_stale(monkeypatch, tmp_path):
+    other = tmp_path / "README.md"
+    text = readme.README.read_text(encoding="utf-8")
+    other.write_text(text.replace("<!-- /numbers -->", "| invented | 1 |\n<!-- /numbers -->"), encoding="utf-8")
+    monkeypatch.setattr(readme, "README", other)
+    assert len(readme.stale()) == 1
+
+
 @pytest.mark.notebook
 @every_notebook
 def test_quick_run(path):
     """With QUICK and every outside connection refused: no error, nothing on standard error, numbers in their bands."""
     out = ROOT / "build" / "quick" / catalogue.relative(path)
-    run = execution.execute(path, out, execution.QUICK, wall_limit=300, offline=True)
+    run = execution.execute(path, out, execution.QUICK, offline=True)
     assert run.error is None
     assert checks.outputs(run.notebook) == []
     assert checks.bands(checks.records(run.notebook), bands_of(path), "quick") == []

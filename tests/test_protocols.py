@@ -251,27 +251,29 @@ def test_hostile_pickles_are_refused_by_name(tmp_path, call, name, protocol):
 
 
 @pytest.mark.parametrize(
-    "program",
+    ("program", "message"),
     [
-        b"cposix\nsystem\n.",
-        b"c__builtin__\nexec\n(Vprint(1)\ntR.",
-        b"(Vls\nios\nsystem\n.",  # INST
-        b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.",  # STACK_GLOBAL
-        b"\x80\x02\x82\x01.",  # EXT1: a name from the copyreg registry
-        b"P7\n.",  # a persistent reference
-        b"cnumpy.core.multiarray\n_reconstruct\n}V__call__\nVx\nsb.",  # BUILD on the reader's own function
-        b"cnumpy.core.multiarray\n_reconstruct\nN}V__call__\nVx\ns\x86b.",  # with slot state
-        b"cnumpy\nndarray\n(I9\ntR.",
-        b"c__builtin__\nbytes\n(J\xff\xff\xff\x7ftR.",  # two gigabytes of zeros
-        b"cnumpy\ndtype\n(VV100000000\ntR.",
-        b"cnumpy\ndtype\n(Vf8\ntR.",
-        b"c_codecs\nencode\n(V\\u0041\nVrot13\ntR.",
+        (b"cposix\nsystem\n.", r"asks for posix\.system"),
+        (b"c__builtin__\nexec\n(Vprint(1)\ntR.", r"asks for __builtin__\.exec"),
+        (b"(Vls\nios\nsystem\n.", r"asks for os\.system"),  # INST
+        (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.", r"asks for builtins\.eval"),  # STACK_GLOBAL
+        (b"\x80\x02\x82\x01.", "unregistered extension code"),  # EXT1: a name from the copyreg registry
+        (b"P7\n.", "something outside of the file"),  # a persistent reference
+        # BUILD on the reader's own function, with attributes and with slots
+        (b"cnumpy.core.multiarray\n_reconstruct\n}V__call__\nVx\nsb.", "attempt to change the reader"),
+        (b"cnumpy.core.multiarray\n_reconstruct\nN}V_call\nVx\ns\x86b.", "attempt to change the reader"),
+        (b"cnumpy\nndarray\n(I9\ntR.", r"a call of numpy\.ndarray"),
+        (b"c__builtin__\nbytes\n(J\xff\xff\xff\x7ftR.", "bytes in an unknown encoding"),  # two gigabytes of zeros
+        (b"c_codecs\nencode\n(V\\u0041\nVrot13\ntR.", "bytes in an unknown encoding"),
+        (b"cnumpy\ndtype\n(VV100000000\ntR.", "type 'V100000000'"),
+        (b"cnumpy\ndtype\n(Vf8\ntR.", "type 'f8'"),
     ],
 )
-def test_handwritten_programs_are_refused(tmp_path, program):
+def test_handwritten_programs_are_refused(tmp_path, program, message):
     path = write(tmp_path, program, "set.bin")
-    with pytest.raises(DataError, match=str(path)):
+    with pytest.raises(DataError, match=message) as caught:
         protocols.read_insightface_bin(path)
+    assert str(path) in str(caught.value)
     good = dump(tmp_path, (IMAGES, np.array([True, False])))
     assert protocols.read_insightface_bin(good).images == IMAGES  # and the reader is unharmed
 

@@ -65,6 +65,7 @@ def parser():
     run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
     add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="mend what ruff can")
     add("bench", bench, "run the benchmarks and write build/benchmarks.csv")
+    add("readme", readme, "write the figure, the numbers and the table of README.md from the committed notebooks")
     add("clean", clean, "remove what the other commands made").add_argument(
         "--all", action="store_true", help="also .venv and the caches under data/"
     )
@@ -120,6 +121,13 @@ def build_one(path, out, root=ROOT):
         grafted.metadata["fiqa"] = {"built_from": source}
         catalogue.write(grafted, path)
     return path, done.seconds, "; ".join(wrong) or None
+
+
+def readme(arguments):
+    """Bring README.md up to date with the committed notebooks."""
+    from . import readme
+
+    readme.write()
 
 
 def check(arguments):
