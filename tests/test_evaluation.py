@@ -285,6 +285,16 @@ def test_refit_keeps_the_last_threshold_when_impostors_run_out():
     assert len(set(curve.threshold_at)) == 1 and curve.impostor_left.tolist() == [1, 0, 0]
 
 
+def test_refit_accepts_at_the_threshold_itself():
+    just = math.nextafter(0.5, 1)
+    quality = np.arange(6.0)
+    curve = ev.edc([0.1, just, just, just, 0.5, 0.5], [1, 1, 1, 1, 0, 0], quality, quality, fmr=0, convention="refit")
+    assert points_of(curve) == [(0.0, 0.25), (0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (1.0, 0.0)]
+    lowest = [-np.inf] * 4 + [0.5, 0.5]
+    everything = ev.edc(lowest, [1, 1, 1, 1, 0, 0], quality, quality, fmr=1, convention="refit")
+    assert everything.threshold == -np.inf and not everything.error.any()
+
+
 def test_float32_decides_like_float64():
     rng = np.random.default_rng(2)
     similarity = rng.normal(size=3000).astype(np.float32)
@@ -458,6 +468,7 @@ MARKS = {
     "pandas.NA": lambda q: pd.array([pd.NA if math.isnan(v) else v for v in q], dtype="Float64"),
     "Series": lambda q: pd.Series([pd.NA if math.isnan(v) else v for v in q], dtype="Float64"),
     "masked": np.ma.masked_invalid,
+    "objects": lambda q: np.array([pd.NA if math.isnan(v) else v for v in q], dtype=object),
     "list": lambda q: [None if math.isnan(v) else v for v in q],
 }
 

@@ -419,10 +419,10 @@ class TestExecution:
         deaf = "import os\nprint(os.getpid(), flush=True)\nsum(iter(int, 1))"  # in C for ever, hears no signal
         path = save(tmp_path / "02_x.ipynb", code("x = 1"), code(deaf))
         begun = time.monotonic()
-        run = execution.execute(path, tmp_path / "out.ipynb", wall_limit=4, cell_limit=60)
-        assert time.monotonic() - begun < 30
+        run = execution.execute(path, tmp_path / "out.ipynb", wall_limit=5, cell_limit=600)
+        assert time.monotonic() - begun < 60
         assert run.error.startswith("cell 2")
-        assert run.error.endswith(": the wall limit of 4 s for a notebook has passed")
+        assert run.error.endswith(": the wall limit of 5 s for a notebook has passed")
         kernel = int(run.notebook.cells[1].outputs[0].text)
         assert not alive(kernel)
 

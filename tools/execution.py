@@ -150,14 +150,18 @@ def _joined(outputs):
 
 
 class _Limits:
-    """nbclient asks it before each cell how long that cell may take: the least of both limits."""
+    """nbclient asks it before each cell how long that cell may take: the least of both limits.
+
+    The notebook's time begins with its first cell; starting the kernel has a limit of its own.
+    """
 
     def __init__(self, cell_limit, wall_limit):
         self.cell_limit, self.wall_limit = cell_limit, wall_limit
-        self.end = time.monotonic() + wall_limit
-        self.cell = None
+        self.end = self.cell = None
+        self.by_wall = False
 
     def __call__(self, cell):
+        self.end = self.end or time.monotonic() + self.wall_limit
         self.cell, left = cell, self.end - time.monotonic()
         self.by_wall = left < self.cell_limit
         return max(0.1, min(left, self.cell_limit))  # 0 would mean: no limit

@@ -1,35 +1,103 @@
-"""Recognisers: networks that turn an aligned face into an embedding."""
+"""Recognisers: what turns an aligned face into an embedding."""
 
 import functools
 
 from ..errors import DataError
-from .base import TorchRecogniser
+from ..packaged import packaged_file
+from .base import ArcFaceInput, Recogniser, TorchRecogniser, arcface_crop, arcface_crop_tensor
+from .checkpoints import sha256
+from .classical import Fisherfaces, LbpHistograms
 from .dlib_resnet import DlibResNet
+from .iresnet import IResNet
+from .onnx import OnnxRecogniser
+from .transface import TransFace
 
-__all__ = ["DlibResNet", "TorchRecogniser", "as_recogniser", "load_recogniser"]
+__all__ = [
+    "RECOGNISERS",
+    "ArcFaceInput",
+    "DlibResNet",
+    "Fisherfaces",
+    "IResNet",
+    "LbpHistograms",
+    "OnnxRecogniser",
+    "Recogniser",
+    "TorchRecogniser",
+    "TransFace",
+    "arcface_crop",
+    "arcface_crop_tensor",
+    "as_recogniser",
+    "load_recogniser",
+]
 
 
-def load_recogniser(name="dlib", weights=None, device="cpu"):
+def _dlib(weights, device):
+    path = weights or packaged_file("face-recognition-models", "dlib_face_recognition_resnet_model_v1.dat")
+    recogniser = DlibResNet(path, device)
+    recogniser.checksum = sha256(path)
+    return recogniser
+
+
+def _iresnet(variant, depth):
+    return lambda weights, device, **options: IResNet(weights, variant, depth, device, **options)
+
+
+def _transface(size):
+    return lambda weights, device, **options: TransFace(weights, size, device, **options)
+
+
+def _onnx(weights, device, **options):
+    return OnnxRecogniser(weights, **options)  # OpenCV runs it on the CPU, whatever the device
+
+
+def _lbp(weights, device, **options):
+    if weights is not None:
+        raise DataError("LBP histograms learn nothing and take no file of weights")
+    return LbpHistograms(**options)
+
+
+def _fisherfaces(weights, device, **options):
+    return Fisherfaces(**options) if weights is None else Fisherfaces.load(weights)
+
+
+RECOGNISERS = {
+    "dlib": _dlib,
+    "lbp": _lbp,
+    "fisherfaces": _fisherfaces,
+    **{f"arcface-r{depth}": _iresnet("arcface", depth) for depth in (18, 34, 50, 100)},
+    **{f"magface-r{depth}": _iresnet("magface", depth) for depth in (18, 50, 100)},
+    **{f"adaface-r{depth}": _iresnet("adaface", depth) for depth in (18, 50, 100)},
+    **{f"transface-{size}": _transface(size) for size in "sbl"},
+    "onnx": _onnx,
+}
+"""Name -> function of (weights, device, **options) that makes the recogniser."""
+
+
+def load_recogniser(name="dlib", weights=None, device="cpu", **options):
     """A recogniser by name.
 
     Parameters
     ----------
     name : str
-        "dlib": dlib's ResNet, whose weights are installed with the course.
+        A key of `RECOGNISERS`. "dlib": dlib's ResNet, whose weights are installed with the course. "lbp": needs
+        nothing. "fisherfaces": a saved state, or unfitted without one. "arcface-r50", "magface-r100", "adaface-r18",
+        "transface-l", "onnx" and their like: weights are the user's.
     weights : path, optional
-        A file of weights in the layout its authors publish.
+        A file in the layout its authors publish.
     device : str
+        For torch networks: "cpu" or "cuda".
+    **options
+        Further options of the class; for "onnx" for example `bgr=True`.
 
     Raises
     ------
     DataError
         Unknown name.
     WeightsError
-        The file is missing or of another layout.
+        The file is missing, of another layout, or not safe to load; the message says where the right one is published.
     """
-    if name != "dlib":
-        raise DataError(f"there is no recogniser {name!r}; known: dlib")
-    return DlibResNet(weights, device)
+    if name not in RECOGNISERS:
+        raise DataError(f"there is no recogniser {name!r}; known: {', '.join(RECOGNISERS)}")
+    return RECOGNISERS[name](weights, device, **options)
 
 
 @functools.lru_cache(maxsize=4)

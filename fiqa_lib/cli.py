@@ -1,0 +1,237 @@
+"""The command line: `python -m fiqa_lib COMMAND`. Errors about the user's input are one line, without a traceback.
+
+Exit status: 0 done, 1 an error that stopped the work, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .errors import DataError, FiqaError
+from .files import whole_file, write_csv
+
+
+def main(argv=None):
+    """Run one command; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _say_warning
+            return arguments.run(arguments) or 0
+    except FiqaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 1
+
+
+def _say_warning(message, category, filename, lineno, file=None, line=None):
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def parser():
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(prog="python -m fiqa_lib", description="Face image quality assessment.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_edc(commands)
+    return top
+
+
+def _share(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1")
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------- edc
+
+
+def _add_edc(commands):
+    text = "judge quality scores: error-versus-discard curves on a list of pairs"
+    command = commands.add_parser("edc", help=text, description=text, epilog=EDC_EPILOG)
+    command.set_defaults(run=edc)
+    add = command.add_argument
+    add("--scores", type=Path, nargs="+", required=True, metavar="FILE", help="score files; several are compared")
+    add("--names", nargs="+", metavar="NAME", help="what to call them (default: their file names)")
+    add("--column", default="score", help="score column of CSV files (default: score)")
+    add(
+        "--pairs", type=Path, required=True, metavar="FILE", help="a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt"
+    )
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--embeddings", type=Path, metavar="FILE.npy", help="one row for each row of the first score file"
+    )
+    source.add_argument("--similarity", metavar="COLUMN", help="column of the pairs file, higher is more alike")
+    add("--kind", choices=("cosine", "euclidean"), default="cosine", help="how embeddings are compared")
+    add("--fmr", type=_share, default=1e-3, help="target false match rate (default: 1e-3)")
+    add("--convention", choices=("fixed", "refit"), default="fixed", help="decision threshold (default: fixed)")
+    add("--population", choices=("mated", "all"), default="mated", help="which pairs are discarded")
+    add("--on-missing", choices=("worst", "drop", "raise"), default="worst", help="faces without a score")
+    add("--limit", type=_share, default=0.3, help="discard share of the intervals (default: 0.3)")
+    add("--draws", type=int, default=1000, help="bootstrap draws over people; 0 for none (default: 1000)")
+    add("--seed", type=int, default=0, help="of the bootstrap")
+    add("--out", type=Path, metavar="CURVE.csv", help="write the curves: method, discard, error, ...")
+    add("--summary", type=Path, metavar="TABLE.csv", help="write the areas at all limits")
+    add("--plot", type=Path, metavar="CURVE.png", help="draw the curves with chance and oracle")
+
+
+EDC_EPILOG = (
+    "People, for the intervals, are taken from the columns identity_a and identity_b of the pairs file; else from the "
+    "folder names (person/photograph.jpg) where they agree with the flags; else two images belong to one person when "
+    "mated pairs connect them."
+)
+
+
+def edc(arguments):
+    """Compare score files on one list of pairs."""
+    from . import evaluation, plotting, protocols
+
+    pairs = protocols.read_pairs(arguments.pairs)
+    tables = [protocols.read_scores(path, column=arguments.column) for path in arguments.scores]
+    names = _method_names(arguments)
+    similarity = _similarity(arguments, pairs, tables[0])
+    mated = pairs["mated"].to_numpy()
+    rules = {
+        "fmr": arguments.fmr,
+        "convention": arguments.convention,
+        "population": arguments.population,
+        "on_missing": arguments.on_missing,
+    }
+    qualities = {}
+    for name, path, table in zip(names, arguments.scores, tables, strict=True):
+        try:
+            qualities[name] = protocols.pair_qualities(pairs, table)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+    curves = {name: evaluation.edc(similarity, mated, *quality, **rules) for name, quality in qualities.items()}
+    intervals = _intervals(arguments, pairs, similarity, mated, qualities, rules) if arguments.draws else {}
+    if arguments.out:
+        write_csv(pd.concat([c.to_frame(method=name) for name, c in curves.items()]), arguments.out)
+    if arguments.summary:
+        write_csv(pd.concat([c.summary(method=name) for name, c in curves.items()]), arguments.summary)
+    if arguments.plot:
+        figure = plotting.edc(curves, intervals=intervals, limit=arguments.limit)
+        with whole_file(arguments.plot) as temporary:
+            _save(figure, temporary, arguments.plot)
+    _print_curves(arguments, curves, intervals)
+
+
+def _method_names(arguments):
+    names = arguments.names or [path.stem for path in arguments.scores]
+    if len(names) != len(arguments.scores):
+        raise DataError(f"{len(names)} names for {len(arguments.scores)} score files: give one name for each")
+    if len(set(names)) != len(names):
+        raise DataError(f"two score files are called alike ({', '.join(names)}): tell them apart with --names")
+    return names
+
+
+def _similarity(arguments, pairs, table):
+    """The similarity of each pair, from a column of the pairs or from embeddings in the order of the first scores."""
+    from . import protocols, verification
+
+    if arguments.similarity:
+        if arguments.similarity not in pairs:
+            raise DataError(
+                f"{arguments.pairs}: there is no column {arguments.similarity!r}; there are {', '.join(pairs)}"
+            )
+        values = pairs[arguments.similarity]
+        if not pd.api.types.is_numeric_dtype(values):
+            raise DataError(f"{arguments.pairs}: the column {arguments.similarity!r} does not hold numbers")
+        return values.to_numpy(float)
+    try:
+        embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{arguments.embeddings}: not a readable .npy array ({error})") from error
+    if embeddings.ndim != 2 or len(embeddings) != len(table):
+        raise DataError(
+            f"{arguments.embeddings}: shape {embeddings.shape}, but {arguments.scores[0]} has {len(table)} rows; "
+            "row i of the array belongs to row i of the first score file"
+        )
+    rows = table.assign(score=np.arange(len(table), dtype=float))
+    a, b = (np.asarray(side, dtype=float).astype(int) for side in protocols.pair_qualities(pairs, rows))
+    compare = verification.cosine if arguments.kind == "cosine" else verification.euclidean
+    return compare(embeddings[a], embeddings[b])
+
+
+def _intervals(arguments, pairs, similarity, mated, qualities, rules):
+    from . import evaluation
+
+    who = identities_of_pairs(pairs)
+    options = {"limit": arguments.limit, "kind": "normalised", "n_draws": arguments.draws}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the curves themselves have already warned
+        return {
+            name: evaluation.bootstrap_pauc(
+                similarity, mated, *quality, *who, random_state=arguments.seed, **options, **rules
+            )
+            for name, quality in qualities.items()
+        }
+
+
+def identities_of_pairs(pairs):
+    """Who each side of each pair shows, as `EDC_EPILOG` tells.
+
+    Parameters
+    ----------
+    pairs : DataFrame with `a`, `b`, `mated`
+
+    Returns
+    -------
+    (array (P,), array (P,))
+    """
+    mated = pairs["mated"].to_numpy()
+    if {"identity_a", "identity_b"} <= set(pairs):
+        return pairs["identity_a"].to_numpy(str), pairs["identity_b"].to_numpy(str)
+    folders = [pairs[side].str.rpartition("/")[0].to_numpy(str) for side in ("a", "b")]
+    if all((side != "").all() for side in folders) and np.array_equal(folders[0] == folders[1], mated):
+        return tuple(folders)
+    return _connected(pairs["a"].to_numpy(str), pairs["b"].to_numpy(str), mated)
+
+
+def _connected(a, b, mated):
+    """Components of the graph whose edges are the mated pairs."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    images, index = np.unique(np.concatenate([a, b]), return_inverse=True)
+    i, j = index[: len(a)], index[len(a) :]
+    edges = coo_array((np.ones(mated.sum()), (i[mated], j[mated])), shape=(len(images), len(images)))
+    _, person = connected_components(edges, directed=False)
+    wrong = np.flatnonzero((person[i] == person[j]) & ~mated)
+    if len(wrong):
+        raise DataError(
+            f"{a[wrong[0]]} and {b[wrong[0]]} are marked as different people, but other mated pairs connect them; "
+            "mend the flags, add the columns identity_a and identity_b, or use --draws 0"
+        )
+    return person[i], person[j]
+
+
+def _save(figure, temporary, path):
+    try:
+        figure.savefig(temporary, dpi=150)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _print_curves(arguments, curves, intervals):
+    first = next(iter(curves.values()))
+    print(first.caption())
+    rows = []
+    for name, curve in curves.items():
+        row = {"method": name, **{f"pAUC({x:g})": curve.pauc(x, "normalised") for x in (0.05, 0.2, 0.3, 0.95)}}
+        if name in intervals:
+            row[f"95% interval at {arguments.limit:g}"] = f"{intervals[name].low:.3f} to {intervals[name].high:.3f}"
+        if curve.n_missing:
+            row["pairs without a score"] = curve.n_missing
+        rows.append(row)
+    print("Normalised: the area under the curve over that of chance; chance is 1, lower is better.")
+    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3f}"))

@@ -1,0 +1,247 @@
+"""IResNet, the network of ArcFace, MagFace and AdaFace, and how their three published files differ.
+
+| | ArcFace (insightface) | MagFace | AdaFace |
+|---|---|---|---|
+| names of layers | conv1, layer1.0.bn1 ... fc, features | the same, prefixed | input_layer, body, output_layer |
+| input | RGB, -1..1 | BGR, 0..1 | BGR, -1..1 |
+| epsilon of batch norm | 1e-5 | 2e-5 | 1e-5 |
+| first block's shortcut | convolution | convolution | every second pixel |
+| last batch norm | with scale and shift | with scale and shift | without |
+
+Sources: J. Deng et al., ArcFace, CVPR 2019; Q. Meng et al., MagFace, CVPR 2021; M. Kim et al., AdaFace, CVPR 2022; the
+layouts and inputs are those of the authors' public repositories.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..errors import DataError, WeightsError
+from .base import ARCFACE_SIZE, ArcFaceInput, TorchRecogniser
+from .checkpoints import Source, fill, read_layers, require, sha256
+
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+"""Blocks in each of the four stages, by the depth in the network's name."""
+CHANNELS = (64, 128, 256, 512)
+
+
+class Variant(NamedTuple):
+    """What distinguishes one family of published IResNets from another."""
+
+    source: Source
+    layout: str  # "insightface" or "adaface"
+    bgr: bool
+    mean: float
+    scale: float
+    epsilon: float
+
+
+VARIANTS = {
+    "arcface": Variant(
+        Source(
+            "ArcFace (insightface, arcface_torch)",
+            "backbone.pth (for example of ms1mv3_arcface_r100_fp16)",
+            "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch",
+        ),
+        "insightface",
+        bgr=False,
+        mean=127.5,
+        scale=127.5,
+        epsilon=1e-5,
+    ),
+    "magface": Variant(
+        Source("MagFace", "magface_epoch_00025.pth", "https://github.com/IrvingMeng/MagFace"),
+        "insightface",
+        bgr=True,
+        mean=0.0,
+        scale=255.0,
+        epsilon=2e-5,
+    ),
+    "adaface": Variant(
+        Source("AdaFace", "adaface_ir101_webface12m.ckpt and others", "https://github.com/mk-minchul/AdaFace"),
+        "adaface",
+        bgr=True,
+        mean=127.5,
+        scale=127.5,
+        epsilon=1e-5,
+    ),
+}
+
+
+class _EverySecond(nn.Module):
+    """Shortcut of a halving block that keeps its channels: every second row and column."""
+
+    def forward(self, x):
+        return x[:, :, ::2, ::2]
+
+
+class _Block(nn.Module):
+    """Batch norm, 3x3 convolution, batch norm, PReLU, 3x3 convolution, batch norm; plus a shortcut; nothing after."""
+
+    def __init__(self, n_in, n_out, stride, convolve, epsilon):
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.BatchNorm2d(n_in, epsilon),
+            nn.Conv2d(n_in, n_out, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(n_out, epsilon),
+            nn.PReLU(n_out),
+            nn.Conv2d(n_out, n_out, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(n_out, epsilon),
+        )
+        if convolve:
+            self.shortcut = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out, epsilon))
+        else:
+            self.shortcut = _EverySecond() if stride == 2 else nn.Identity()
+
+    def forward(self, x):
+        return self.residual(x) + self.shortcut(x)
+
+
+class IResNetModule(nn.Module):
+    """The network alone: (B, 3, 112, 112) normalised -> (B, dim). `features` gives what the last linear layer sees.
+
+    Parameters
+    ----------
+    layers : four int
+        Blocks of the four stages; each stage halves the map.
+    channels : four int
+        Of the stages; the stem has as many as the first.
+    dim : int
+    layout : {"insightface", "adaface"}
+        "insightface": every halving block convolves its shortcut, and the last batch norm has scale and shift.
+        "adaface": only blocks that change the number of channels do, and it has none.
+    epsilon : float
+        Of every batch norm.
+    """
+
+    def __init__(self, layers, channels=CHANNELS, dim=512, layout="insightface", epsilon=1e-5):
+        super().__init__()
+        self.n_features = channels[-1] * (ARCFACE_SIZE // 16) ** 2
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, channels[0], 3, 1, 1, bias=False), nn.BatchNorm2d(channels[0], epsilon), nn.PReLU(channels[0])
+        )
+        blocks, n_in = [], channels[0]
+        for count, n_out in zip(layers, channels, strict=True):
+            for index in range(count):
+                stride = 2 if index == 0 else 1
+                convolve = n_in != n_out or (layout == "insightface" and stride == 2)
+                blocks.append(_Block(n_in, n_out, stride, convolve, epsilon))
+                n_in = n_out
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.BatchNorm2d(n_in, epsilon)
+        self.head = nn.Sequential(
+            nn.Linear(self.n_features, dim), nn.BatchNorm1d(dim, epsilon, affine=layout == "insightface")
+        )
+        self.eval()
+
+    @property
+    def last(self):
+        """The last linear layer."""
+        return self.head[0]
+
+    def maps(self, x):
+        """(B, channels, 7, 7) activations after the last block's batch norm."""
+        return self.norm(self.blocks(self.stem(x)))
+
+    def features(self, x):
+        """(B, channels * 49) the maps as one vector. Dropout stood here in training."""
+        return self.maps(x).flatten(1)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+_INSIGHTFACE_BLOCK = {
+    "residual.0": "bn1",
+    "residual.1": "conv1",
+    "residual.2": "bn2",
+    "residual.3": "prelu",
+    "residual.4": "conv2",
+    "residual.5": "bn3",
+    "shortcut": "downsample",
+}
+_INSIGHTFACE = {
+    "stem.0": "conv1",
+    "stem.1": "bn1",
+    "stem.2": "prelu",
+    "norm": "bn2",
+    "head.0": "fc",
+    "head.1": "features",
+}
+_ADAFACE = {"stem": "input_layer", "norm": "output_layer.0", "head.0": "output_layer.3", "head.1": "output_layer.4"}
+_ADAFACE_BLOCK = {"residual": "res_layer", "shortcut": "shortcut_layer"}
+
+
+def _renamed(key, table):
+    """The key with its longest known beginning replaced."""
+    for own, published in table.items():
+        if key.startswith(own + "."):
+            return published + key[len(own) :]
+    raise KeyError(key)
+
+
+def published_name(key, layout, layers):
+    """The name that a layer of `IResNetModule` bears in the authors' files."""
+    block = re.match(r"blocks\.(\d+)\.(.*)", key)
+    if layout == "adaface":
+        return f"body.{block[1]}.{_renamed(block[2], _ADAFACE_BLOCK)}" if block else _renamed(key, _ADAFACE)
+    if not block:
+        return _renamed(key, _INSIGHTFACE)
+    stage, index = 0, int(block[1])
+    while index >= layers[stage]:
+        index -= layers[stage]
+        stage += 1
+    return f"layer{stage + 1}.{index}.{_renamed(block[2], _INSIGHTFACE_BLOCK)}"
+
+
+def depth_of(layers, layout):
+    """The depth (18, 34, 50, 100) whose number of blocks a file's layer names show, or None."""
+    pattern = r"body\.(\d+)\." if layout == "adaface" else r"(layer\d\.\d+)\."
+    blocks = {found[1] for key in layers if (found := re.match(pattern, key))}
+    return {sum(counts): depth for depth, counts in DEPTHS.items()}.get(len(blocks))
+
+
+class IResNet(ArcFaceInput, TorchRecogniser):
+    """A published IResNet as a `Recogniser`: 112x112, 512-d, compared by the cosine.
+
+    AdaFace's own code returns a normalised embedding and its length; here as everywhere `embed` gives the raw one, and
+    its length is MagFace's and AdaFace's notion of quality (`scorers.EmbeddingNorm`).
+
+    Parameters
+    ----------
+    weights : str or Path
+        The authors' file; a message says where it is published when it is missing or wrong.
+    variant : {"arcface", "magface", "adaface"}
+        Whose training: decides names of layers, colour order, range and batch norm (see the module's table).
+    depth : {18, 34, 50, 100}
+    device : str
+    layers, channels, dim
+        Blocks, channels and length of an embedding, where they are not those of the depth: for tests.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, of another layout or depth, or not safe to load.
+    """
+
+    def __init__(self, weights, variant="arcface", depth=100, device="cpu", *, layers=None, channels=CHANNELS, dim=512):
+        if variant not in VARIANTS or depth not in DEPTHS:
+            raise DataError(f"no {variant!r} of depth {depth!r}; variants {list(VARIANTS)}, depths {list(DEPTHS)}")
+        source, layout, self.bgr, self.mean, self.scale, epsilon = VARIANTS[variant]
+        self.name, self.dim, self.device = f"{variant}-r{depth}", dim, device
+        path = require(weights, self.name, source)
+        counts = layers or DEPTHS[depth]
+        found = read_layers(path, source, "input_layer.0.weight" if layout == "adaface" else "conv1.weight")
+        other = depth_of(found, layout)
+        if layers is None and other not in (None, depth):
+            raise WeightsError(f"{path}: has the blocks of {variant}-r{other}, not of {self.name}. {source}")
+        with torch.device("meta"):
+            module = IResNetModule(counts, channels, dim, layout, epsilon)
+        fill(module, found, lambda key: published_name(key, layout, counts), path, self.name, source)
+        self.n_features = module.n_features
+        self.module = module.to(device, memory_format=torch.channels_last)
+        self.checksum = sha256(path)
