@@ -19,7 +19,7 @@ VERSIONS = {"numpy": "numpy", "torch": "torch", "scikit-learn": "scikit-learn", 
 
 
 def start(seed):
-    """Seed Python, NumPy and torch, fix the number of threads, and print one line of versions.
+    """Seed Python, NumPy and torch, fix threads and the style of figures, and print one line of versions.
 
     Notebooks pass `random_state` on where they can; the global seeds are for what has no such argument.
 
@@ -33,13 +33,17 @@ def start(seed):
     numpy.random.Generator
         A generator of that seed.
     """
+    import matplotlib
     import numpy as np
     import torch
+
+    from .plotting import STYLE
 
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the generator that libraries without a random_state fall back to
     torch.manual_seed(seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", THREADS)))
+    matplotlib.rcParams.update(STYLE)
     print(versions())
     return np.random.default_rng(seed)
 

@@ -7,6 +7,7 @@ grey.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import math
@@ -40,6 +41,17 @@ STYLE = {
     "lines.linewidth": 1.8,
     "figure.dpi": 100,
 }
+
+
+def _styled(function):
+    """Run a figure function with `STYLE` in force and everything else as the caller has it."""
+
+    @functools.wraps(function)
+    def draw(*arguments, **options):
+        with matplotlib.rc_context(STYLE):
+            return function(*arguments, **options)
+
+    return draw
 
 
 def line_style(index):
@@ -96,6 +108,7 @@ def show(fig, alt, *, dpi=None):
     return Image(data=buffer.getvalue(), format="jpeg" if photo else "png", alt=alt)
 
 
+@_styled
 def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labels=None, title=None, cell=0.95):
     """A grid of photographs.
 
@@ -126,7 +139,7 @@ def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labe
     lines = max((t.count("\n") + 1 for t in titles), default=0) if titles is not None else 0
     left = 0.09 * max((len(label) for label in row_labels), default=0) if row_labels is not None else 0
     head = 0.3 * (title is not None) + 0.22 * (column_labels is not None)
-    height = rows * (cell + 0.15 * lines + 0.03) + head
+    height = rows * (cell + 0.17 * lines + 0.06 * bool(lines) + 0.03) + head
     fig, axes = figure(rows, columns, width=columns * (cell + 0.03) + left, height=height, squeeze=False)
     fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     fig.holds_photographs = True
@@ -148,6 +161,7 @@ def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labe
     return fig
 
 
+@_styled
 def similarity_histogram(similarity, mated, *, threshold=None, xlabel="similarity (cosine)", title=None, bins=80):
     """Histograms of mated and non-mated similarities, each with area 1, and the decision threshold between them.
 
@@ -180,6 +194,7 @@ def similarity_histogram(similarity, mated, *, threshold=None, xlabel="similarit
     return fig
 
 
+@_styled
 def lines(x, series, *, xlabel, ylabel, title=None, percent=False, bands=None, log=False, height=3.6, ylim=None):
     """One chart of several lines over a common x, each with its own colour, dashes and marker.
 
@@ -219,6 +234,7 @@ def place_legend(axis, count):
         axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
+@_styled
 def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, height=5.0):
     """Error-versus-discard curves on the same pairs, with the random and the oracle curve and all that must be said.
 
@@ -273,7 +289,7 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, heigh
     axis.set_ylim(0, 1.08 * max(top, first.starting_error, 1e-6))
     for ends in (axis.xaxis, axis.yaxis):
         ends.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set_title(title or "Error versus discard", fontsize=11, loc="left")
+    axis.set_title(title or "Error versus discard")
     what = f"normalised pAUC up to {limit:.0%}" + (", 95% interval in brackets" if intervals else "")
     foot.axis("off")
     place = {"loc": "upper left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2, "frameon": False}
@@ -297,6 +313,7 @@ def _wrapped(text, width=105):
     return "\n".join(textwrap.wrap(text, width))
 
 
+@_styled
 def det(curves, *, title=None, height=4.6):
     """Detection error trade-off on probit axes: FNMR against FMR, one line for each recogniser or set.
 
