@@ -678,8 +678,8 @@ def _left(start, n, weight):
 # ------------------------------------------------------------------------------------------------ every prefix at once
 #
 # Re-fitting asks two things at each of up to a million cuts: the k-th highest impostor among those above the cut, and
-# how many mated pairs above the cut lie below a threshold. Answered for all cuts at once by a wavelet matrix (Claude &
-# Navarro 2012): ranks are split by their bits, highest first, and each question follows its bits down. O(P log P).
+# how many mated pairs above the cut lie below a threshold. Answered for all cuts at once by "The Wavelet Matrix"
+# (SPIRE 2012): ranks are split by their bits, highest first, and each question follows its bits down. O(P log P).
 
 
 def _ranks(values):

@@ -56,6 +56,7 @@ def _has_loop(function):
 _MATED = (0.9, 0.7, 0.6, 0.4)
 _CASES = (
     (_MATED, (0.5, 0.8, 0.1, 0.3, 0.2), 0.2, 0.25, "one of five may pass, so the threshold lies just above 0.5"),
+    (_MATED, (0.5, 0.8, 0.1, 0.65, 0.2), 0.35, 0.5, "0.35 of five is 1.75: one may pass, not two"),
     (_MATED, (0.1, 0.2, 0.3, 0.5), 0.0, 0.25, "at a rate of 0 the threshold lies just above the highest impostor"),
     (_MATED, (0.6, 0.5, 0.5, 0.6), 0.25, 0.5, "two impostors are tied at 0.6 and only one may pass: then neither does"),
     (_MATED, (0.7, 0.2, 0.1, 0.0), 0.1, 0.75, "a mated pair that equals the impostor at the line is refused with it"),

@@ -1,0 +1,272 @@
+"""What a method does to a face on purpose, to see whether its embedding stays where it was.
+
+The perturbations are those of the study "FIQA by perturbation stability" (course notebook 05): affine maps with and
+without a mirror image, rotation, scale, Gaussian and Poisson noise, salt and pepper in grey and in colour, an elastic
+warp, occlusion by a square and by a frame, a shuffle of tiles (there called "mixup"), and true mixup with another picture.
+
+Sizes are in **eye distances** of the canonical crop (`faces.EYE_DISTANCE`), so that a setting means the same at any
+resolution; `PRESETS` holds the study's own settings, converted from its 112-pixel crops, whose eyes are 35.24 pixels
+apart.
+
+Random numbers come from a counter-based generator keyed by each picture's own seed: everything is vectorised over the
+batch, and no result depends on the batch or its order.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch.nn import functional
+
+from .errors import DataError
+from .faces import CANONICAL_EYES, EYE_DISTANCE, SIZE
+from .recognition.base import crops_of
+
+STUDY_EYES = 35.24
+"""Eye distance of the study's aligned 112x112 faces, in pixels."""
+
+CENTRE = CANONICAL_EYES.mean(0)
+
+
+# ------------------------------------------------------------------------------------------------------ random numbers
+
+
+def image_seeds(images, *keys):
+    """One 64-bit seed for each picture, from its pixels and any further keys: (N,) uint64.
+
+    Equal pictures get equal seeds wherever they stand; `keys` (numbers or strings) tell draws and methods apart.
+    """
+    tail = zlib.crc32(repr(keys).encode())
+    seeds = [(zlib.crc32(image.tobytes()) << 32) | tail for image in np.ascontiguousarray(images)]
+    return np.array(seeds, dtype=np.uint64)
+
+
+def uniform(seeds, shape):
+    """Numbers in (0, 1) for each seed: (N, *shape) float32. SplitMix64 (Steele, Lea & Flood 2014) run as a counter."""
+    with np.errstate(over="ignore"):
+        count = np.arange(1, math.prod(shape) + 1, dtype=np.uint64)
+        z = np.asarray(seeds, np.uint64)[:, None] + count * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (((z >> np.uint64(40)).astype(np.float32) + 0.5) / 2**24).reshape(-1, *shape)
+
+
+def normal(seeds, shape):
+    """Standard normal numbers for each seed: (N, *shape) float32."""
+    return ndtri(uniform(seeds, shape).astype(np.float64)).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------ geometry
+
+
+def _sample(images, x, y):
+    """Pictures sampled at pixel positions (x, y), each (H, W) or (N, H, W); bilinear, border repeated."""
+    n, height, width = images.shape[:3]
+    grid = torch.from_numpy(np.stack([x * 2 / (width - 1) - 1, y * 2 / (height - 1) - 1], -1).astype(np.float32))
+    grid = grid.expand(n, -1, -1, -1) if grid.ndim == 3 else grid
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
+    return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=True).permute(0, 2, 3, 1).numpy()
+
+
+def _positions(images):
+    height, width = images.shape[1:3]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return x, y
+
+
+def mirror(images):
+    """Each face mirrored about the line between its eyes (not about the middle of the crop, half a pixel beside it)."""
+    mirrored = images[:, :, ::-1]
+    shift = round(2 * CENTRE[0]) - (images.shape[2] - 1)
+    return np.roll(mirrored, shift, axis=2) if shift else mirrored.copy()
+
+
+def _affine(images, seeds, degrees, scale, flip):
+    """Rotate and scale about the middle of the eyes; then mirror."""
+    x, y = _positions(images)
+    angle = math.radians(degrees)
+    dx, dy = x - CENTRE[0], y - CENTRE[1]
+    back_x = (math.cos(angle) * dx + math.sin(angle) * dy) / scale + CENTRE[0]
+    back_y = (-math.sin(angle) * dx + math.cos(angle) * dy) / scale + CENTRE[1]
+    moved = _sample(images, back_x, back_y) if degrees or scale != 1 else images.astype(np.float32)
+    return mirror(moved) if flip else moved
+
+
+def _elastic(images, seeds, alpha, sigma):
+    """A smooth random warp (Simard et al. 2003): uniform displacements, blurred by `sigma`, times `alpha`."""
+    from scipy.ndimage import gaussian_filter
+
+    noise = uniform(seeds, (2, *images.shape[1:3])) * 2 - 1
+    shift = gaussian_filter(noise, (0, 0, sigma * EYE_DISTANCE, sigma * EYE_DISTANCE), mode="constant")
+    shift *= alpha * EYE_DISTANCE
+    x, y = _positions(images)
+    return _sample(images, x + shift[:, 0], y + shift[:, 1])
+
+
+# --------------------------------------------------------------------------------------------------------------- noise
+
+
+def _gaussian(images, seeds, sigma):
+    """Additive noise of standard deviation `sigma` (full scale 1), each channel its own."""
+    return images + 255 * sigma * normal(seeds, images.shape[1:])
+
+
+def _poisson(images, seeds, photons):
+    """Shot noise: each value as if `photons` quanta made white. The normal limit, fit for 30 photons and more."""
+    return images + np.sqrt(images * (255 / photons)) * normal(seeds, images.shape[1:])
+
+
+def _salt_and_pepper(images, seeds, amount, ratio, coloured):
+    """A share `amount` of the pixels (or, coloured, of the channel values) becomes white (share `ratio`) or black."""
+    shape = images.shape[1:] if coloured else (*images.shape[1:3], 1)
+    drawn = uniform(seeds, shape)
+    out = np.where(drawn < amount * ratio, np.float32(255), images)
+    return np.where((drawn >= amount * ratio) & (drawn < amount), np.float32(0), out)
+
+
+# ----------------------------------------------------------------------------------------------------------- occlusion
+
+
+def _random_occlusion(images, seeds, side):
+    """One black square somewhere on the face (within one eye distance of its middle, to each side)."""
+    middle = CENTRE + [0, 0.35 * EYE_DISTANCE]
+    corner = middle + (uniform(seeds, (2,)) * 2 - 1) * EYE_DISTANCE - side * EYE_DISTANCE / 2
+    x, y = _positions(images)
+    inside = np.ones((len(images), *x.shape), bool)
+    for position, start in ((x, corner[:, 0]), (y, corner[:, 1])):
+        inside &= (position >= start[:, None, None]) & (position < start[:, None, None] + side * EYE_DISTANCE)
+    return np.where(inside[..., None], np.float32(0), images)
+
+
+def _frame(images, seeds, width, window):
+    """A black frame just inside the part of the crop that the recogniser sees: (top, left, bottom, right)."""
+    top, left, bottom, right = window
+    x, y = _positions(images)
+    edge = np.minimum.reduce([x - left, right - 1 - x, y - top, bottom - 1 - y])
+    # a pixel is covered by the share of it that lies in the frame
+    cover = np.clip(width * EYE_DISTANCE - edge, 0, 1)[..., None]
+    return images * (1 - cover)
+
+
+def _tiles(images, seeds, count, window):
+    """Cut the window into count x count tiles and put each in another's place: a derangement, no tile stays."""
+    top, left, bottom, right = window
+    side = min(bottom - top, right - left) // count
+    places = count * count
+    # Sattolo's algorithm makes one cycle through all places, which is a derangement; all pictures at once
+    order = np.tile(np.arange(places), (len(images), 1))
+    drawn, rows = uniform(seeds, (places,)), np.arange(len(images))
+    for last in range(places - 1, 0, -1):
+        other = np.minimum((drawn[:, last] * last).astype(int), last - 1)
+        order[rows, last], order[rows, other] = order[rows, other], order[rows, last].copy()
+    out = images.astype(np.float32)
+    part = out[:, top : top + side * count, left : left + side * count]
+    cut = part.reshape(len(images), count, side, count, side, 3).transpose(0, 1, 3, 2, 4, 5)
+    cut = cut.reshape(len(images), places, side, side, 3)[rows[:, None], order]
+    cut = cut.reshape(len(images), count, count, side, side, 3).transpose(0, 1, 3, 2, 4, 5)
+    out[:, top : top + side * count, left : left + side * count] = cut.reshape(part.shape)
+    return out
+
+
+def _mixup(images, seeds, weight, partner):
+    """True mixup (Zhang et al. 2018): a share of another picture is added to each."""
+    return (1 - weight) * images + weight * partner.astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------- by name
+
+
+class Perturbation(NamedTuple):
+    """A function of (images, seeds, **settings), its settings with defaults, and what it does."""
+
+    function: object
+    settings: dict
+    description: str
+
+
+CROP = (0, 0, SIZE, SIZE)
+
+PERTURBATIONS = {
+    "affine": Perturbation(
+        _affine, {"degrees": 0.5, "scale": 1.01, "flip": True}, "small rotation and scale, then the mirror image"
+    ),
+    "affine-no-flip": Perturbation(
+        _affine, {"degrees": 0.5, "scale": 1.01, "flip": False}, "small rotation and scale alone"
+    ),
+    "flip": Perturbation(_affine, {"degrees": 0.0, "scale": 1.0, "flip": True}, "the mirror image alone"),
+    "rotation": Perturbation(_affine, {"degrees": 2.0, "scale": 1.0, "flip": False}, "rotation about the eyes"),
+    "scale": Perturbation(_affine, {"degrees": 0.0, "scale": 1.03, "flip": False}, "enlargement about the eyes"),
+    "gaussian": Perturbation(_gaussian, {"sigma": 0.05}, "additive normal noise"),
+    "poisson": Perturbation(_poisson, {"photons": 255.0}, "shot noise"),
+    "salt-and-pepper": Perturbation(
+        _salt_and_pepper, {"amount": 0.01, "ratio": 0.5, "coloured": False}, "single white and black pixels"
+    ),
+    "coloured-salt-and-pepper": Perturbation(
+        _salt_and_pepper, {"amount": 0.01, "ratio": 0.5, "coloured": True}, "single extreme values in single channels"
+    ),
+    "random-occlusion": Perturbation(_random_occlusion, {"side": 30 / STUDY_EYES}, "one black square on the face"),
+    "structured-occlusion": Perturbation(_frame, {"width": 1 / STUDY_EYES, "window": CROP}, "a black frame"),
+    "elastic": Perturbation(_elastic, {"alpha": 3 / STUDY_EYES, "sigma": 1 / STUDY_EYES}, "a smooth random warp"),
+    "tiles": Perturbation(_tiles, {"count": 4, "window": CROP}, 'tiles shuffled (the study\'s "mixup")'),
+    "mixup": Perturbation(_mixup, {"weight": 0.2, "partner": None}, "a share of another picture added"),
+}
+"""Name -> perturbation, with default settings."""
+
+PRESETS = {
+    "study-affine": ("affine", {"degrees": 0.5, "scale": 1.01, "flip": True}),
+    "study-salt-and-pepper": ("salt-and-pepper", {"amount": 2e-4, "ratio": 0.5}),
+    "study-elastic": ("elastic", {"alpha": 3 / STUDY_EYES, "sigma": 1 / STUDY_EYES}),
+    "study-structured-occlusion": ("structured-occlusion", {"width": 1 / STUDY_EYES}),
+    "study-mixup": ("tiles", {"count": 4}),
+    "study-random-occlusion": ("random-occlusion", {"side": 30 / STUDY_EYES}),
+}
+"""The settings of the study, by name: (perturbation, settings)."""
+
+
+def perturb(faces, kind, *, random_state=0, draw=0, seeds=None, **settings):
+    """Perturb aligned faces.
+
+    Parameters
+    ----------
+    faces : Faces or array (N, 192, 192, 3) uint8
+    kind : str
+        A name in `PERTURBATIONS` or `PRESETS`.
+    random_state, draw : int
+        Together with each picture's own pixels they decide its random numbers.
+    seeds : array (N,) uint64, optional
+        Instead of `image_seeds(faces, random_state, draw, kind)`.
+    **settings
+        Instead of the defaults; see `PERTURBATIONS[kind].settings`. `mixup` needs `partner`, a picture or one for each
+        face. `structured-occlusion` and `tiles` take the `window` of a recogniser.
+
+    Returns
+    -------
+    array (N, 192, 192, 3) uint8
+        Rounded once, at the end.
+
+    Raises
+    ------
+    DataError
+        Unknown name or setting.
+    """
+    images = crops_of(faces)
+    name, preset = PRESETS.get(kind, (kind, {}))
+    if name not in PERTURBATIONS:
+        raise DataError(f"there is no perturbation {kind!r}; known: {', '.join([*PERTURBATIONS, *PRESETS])}")
+    known = PERTURBATIONS[name]
+    if unknown := set(settings) - set(known.settings):
+        raise DataError(f"{kind} has no setting {', '.join(sorted(unknown))}; it has {', '.join(known.settings)}")
+    settings = {**known.settings, **preset, **settings}
+    if settings.get("partner", images) is None:
+        raise DataError("mixup needs partner=, the picture to mix in")
+    if len(images) == 0:
+        return images.copy()
+    seeds = image_seeds(images, random_state, draw, name) if seeds is None else np.asarray(seeds, np.uint64)
+    out = known.function(images, seeds, **settings)
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8)

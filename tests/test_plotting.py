@@ -1,0 +1,85 @@
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from fiqa_lib import evaluation, plotting, verification
+from fiqa_lib.errors import DataError
+
+
+@pytest.fixture
+def scores():
+    rng = np.random.default_rng(0)
+    mated = np.arange(4000) < 1000
+    quality = rng.uniform(size=(2, 4000))
+    similarity = np.where(mated, quality.min(0) + 0.3 * rng.normal(size=4000), -1 + 0.3 * rng.normal(size=4000))
+    return similarity, mated, quality
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+def picture(shown):
+    return Image.open(io.BytesIO(shown.data))
+
+
+def test_edc_says_all_that_a_reader_must_know(scores):
+    similarity, mated, quality = scores
+    curves = {
+        "good": evaluation.edc(similarity, mated, *quality, fmr=0.01),
+        "chance": evaluation.edc(similarity, mated, *quality[:, ::-1], fmr=0.01),
+    }
+    figure = plotting.edc(curves, intervals={"good": (0.1, 0.2)}, limit=0.3)
+    said = texts(figure)
+    for needed in ("random", "oracle", "good", "[0.10, 0.20]", "fixed threshold", "starting error", "1,000 mated"):
+        assert needed in said, needed
+    assert picture(plotting.show(figure, "curves")).format == "PNG"
+
+
+def test_edc_refuses_curves_that_cannot_be_compared(scores):
+    similarity, mated, quality = scores
+    fixed = evaluation.edc(similarity, mated, *quality, fmr=0.01)
+    refit = evaluation.edc(similarity, mated, *quality, fmr=0.01, convention="refit")
+    with pytest.raises(DataError, match="can't share"):
+        plotting.edc({"a": fixed, "b": refit})
+    with pytest.raises(DataError, match="no curve"):
+        plotting.edc({})
+
+
+def test_photographs_are_jpeg_and_charts_png(orl):
+    grid = plotting.face_grid(list(orl.images[:5]), ["a\nb"] * 5, columns=3, row_labels=["x", "y"], title="faces")
+    assert picture(plotting.show(grid, "five faces")).format == "JPEG"
+    chart = plotting.lines([0, 1], {"a": [1, 2]}, xlabel="x", ylabel="y")
+    assert picture(plotting.show(chart, "a line")).format == "PNG"
+
+
+def test_lines_differ_in_more_than_colour():
+    styles = [plotting.line_style(i) for i in range(24)]
+    assert len({str(s) for s in styles}) == 24
+    assert len({str(s["linestyle"]) for s in styles[:6]}) == 6
+
+
+def test_global_settings_are_left_alone(scores, orl):
+    before = dict(matplotlib.rcParams)
+    similarity, mated, _ = scores
+    plotting.similarity_histogram(similarity, mated, threshold=0.0)
+    plotting.det({"a": verification.det_curve(similarity, mated)})
+    plotting.face_grid(list(orl.images[:2]))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_same_figure_same_bytes(scores):
+    def make():
+        return plotting.show(plotting.lines([0, 1], {"a": [1, 2]}, xlabel="x", ylabel="y"), "alt").data
+
+    assert make() == make()
+
+
+def test_face_grid_refuses_what_does_not_fit(orl):
+    with pytest.raises(DataError, match="no picture"):
+        plotting.face_grid([])
+    with pytest.raises(DataError, match="titles"):
+        plotting.face_grid(list(orl.images[:2]), ["one"])
