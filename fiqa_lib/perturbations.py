@@ -2,7 +2,8 @@
 
 The perturbations are those of the study "FIQA by perturbation stability" (course notebook 05): affine maps with and
 without a mirror image, rotation, scale, Gaussian and Poisson noise, salt and pepper in grey and in colour, an elastic
-warp, occlusion by a square and by a frame, a shuffle of tiles (there called "mixup"), and true mixup with another picture.
+warp, occlusion by a square and by a frame, a shuffle of tiles (there called "mixup"), and true mixup with another
+picture.
 
 Sizes are in **eye distances** of the canonical crop (`faces.EYE_DISTANCE`), so that a setting means the same at any
 resolution; `PRESETS` holds the study's own settings, converted from its 112-pixel crops, whose eyes are 35.24 pixels

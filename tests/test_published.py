@@ -178,6 +178,7 @@ def test_missing_images_are_reported_and_their_pairs_dropped(lfw):
     assert rows(found.dropped, "mated", "fold") == [(False, 0), (True, 1)]
     assert list(found.dropped.reason) == ["Bob/Bob_0001.jpg: missing: the folder lacks this image"] * 2
     assert "2 pairs dropped" in repr(found)
+    assert list(p.load_lfw(lfw, images="all", **FAST).dropped.reason) == list(found.dropped.reason)
     with pytest.raises(DataError, match=r"1 images are missing, the first is .*Bob_0001\.jpg"):
         p.load_lfw(lfw, strict=True, **FAST)
 
@@ -318,6 +319,7 @@ def two_line_pairs(pairs):
 CALFW_PAIRS = [
     ("A_B_0001.jpg", "A_B_0002.jpg", 1),
     ("C_0001.jpg", "C_0002.jpg", 2),
+    ("C_0002.jpg", "C_0001.jpg", 2),
     ("A_B_0001.jpg", "C_0001.jpg", 0),
     ("A_B_0002.jpg", "C_0002.jpg", 0),
 ]
@@ -338,7 +340,7 @@ def test_calfw(tmp_path, put, folder, variant):
     found = p.load_calfw(tmp_path, **FAST)
     assert found.name == f"CALFW ({variant})"
     assert rows(found.pairs, "a", "b") == [pair[:2] for pair in CALFW_PAIRS]
-    assert rows(found.pairs, "mated", "fold") == [(True, 0), (True, 1), (False, 0), (False, 1)]
+    assert rows(found.pairs, "mated", "fold") == [(True, 0), (True, 1), (True, 1), (False, 0), (False, 1)]
     assert list(found.faces.identities) == ["A_B", "A_B", "C", "C"]
     assert len(p.load_calfw(tmp_path, images="all", **FAST).faces) == 5
 
@@ -582,6 +584,7 @@ def test_adience_pairs_stay_within_a_fold(adience):
         zip(found.faces.names, zip(found.faces.identities, found.faces.attributes.fold, strict=True), strict=True)
     )
     assert len(found.pairs) == 4 and found.pairs.mated.sum() == 1
+    assert list(p.load_adience(adience, max_pairs=1, **FAST).pairs.mated) == [True, False, False]
     for a, b, mated, fold in rows(found.pairs, "a", "b", "mated", "fold"):
         assert about[a][1] == about[b][1] == fold and (about[a][0] == about[b][0]) == mated
 

@@ -1,4 +1,4 @@
-"""The parts of README.md that come from notebooks: figure, numbers and the table. `python tools/nb.py readme` writes them.
+"""What README.md takes from notebooks: figure, numbers and the table. `python tools/nb.py readme` writes them.
 
 Each part stands between `<!-- name -->` and `<!-- /name -->`. The figure is copied, byte for byte, out of the committed
 output of notebook 00, so that the page shows what the notebook shows.

@@ -1,7 +1,7 @@
 """dlib's face recognition network (ResNet-29, 128-d), read from dlib's own weight file into a torch module.
 
-Network: D. King, dlib's `dnn_face_recognition_ex`, trained on about 3 million faces; weights CC0, shipped by the package
-`face-recognition-models`. In torch it is differentiable and, on a CPU, tens of times faster than dlib's own call.
+Network: D. King, dlib's `dnn_face_recognition_ex`, trained on about 3 million faces; weights CC0, shipped by the
+package `face-recognition-models`. In torch it is differentiable and, on a CPU, much faster than dlib's own call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LAYER = re.compile(rb"\x05con_4|\x07affine_|\x04fc_2")
 
 
 def _read_integer(data, at):
-    """One integer of dlib's serialisation: a control byte (low nibble: number of bytes, top bit: sign), then the bytes."""
+    """One integer of dlib's serialisation: a control byte (low nibble: length; top bit: sign), then the bytes."""
     n_bytes = data[at] & 0x0F
     if not 1 <= n_bytes <= 8 or at + 1 + n_bytes > len(data):
         raise ValueError(f"no integer at byte {at}")

@@ -1,0 +1,86 @@
+"""Quality as stability: a face that the recogniser knows well keeps its embedding when it is disturbed a little."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DataError
+from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb
+from ..recognition import as_recogniser
+from ..verification import cosine
+from .base import Scorer, register
+
+CHUNK = 32  # faces that are perturbed together: memory stays small, vectorisation pays
+
+
+@register("perturbation-stability")
+class PerturbationStability(Scorer):
+    """Mean cosine between the embedding of a face and those of K perturbed copies: Q = mean_k cos(E(I), E(f_k(I))).
+
+    Source: the study "FIQA by perturbation stability" (course notebook 05), which takes one draw; here K draws, whose
+    standard error `score_with_error` gives. The clean embedding is computed once: the cost is K + 1 embeddings.
+
+    Parameters
+    ----------
+    perturbation : str
+        A name in `perturbations.PERTURBATIONS` or `PRESETS`. "flip" has no randomness: one draw says all.
+    n_draws : int
+        Draws for each face. Perturbations without randomness are drawn once.
+    settings : dict, optional
+        Settings of the perturbation other than its defaults.
+    recogniser : str or Recogniser
+    random_state : int
+    """
+
+    claims = ("sensor_noise", "shot_noise", "motion_blur", "rotation", "occlusion", "pose")
+    cost = "n_draws + 1 embeddings"
+
+    def __init__(self, perturbation="flip", n_draws=4, settings=None, recogniser="dlib", random_state=0):
+        self.perturbation = perturbation
+        self.n_draws = n_draws
+        self.settings = settings
+        self.recogniser = recogniser
+        self.random_state = random_state
+
+    def score_with_error(self, faces):
+        """Scores and their standard errors over the draws.
+
+        Returns
+        -------
+        (array (N,), array (N,)) float64
+            The standard error is 0 for a perturbation without randomness, and NaN where one draw was asked of a random
+            one.
+        """
+        from ..recognition.base import crops_of
+
+        cosines = self._cosines(crops_of(faces))
+        if self._deterministic():
+            return cosines[:, 0], np.zeros(len(cosines))
+        if cosines.shape[1] < 2:
+            return cosines[:, 0], np.full(len(cosines), np.nan)
+        return cosines.mean(1), cosines.std(1, ddof=1) / np.sqrt(cosines.shape[1])
+
+    def _score(self, images, faces):
+        return self._cosines(images).mean(1)
+
+    def _deterministic(self):
+        name = PRESETS.get(self.perturbation, (self.perturbation,))[0]
+        return name in ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "mixup")
+
+    def _cosines(self, images):
+        """(N, K) cosine of each face's embedding with those of its perturbed copies."""
+        if not (isinstance(self.n_draws, int) and self.n_draws >= 1):
+            raise DataError(f"n_draws must be a whole number from 1, not {self.n_draws!r}")
+        if self.perturbation not in PERTURBATIONS and self.perturbation not in PRESETS:
+            raise DataError(f"there is no perturbation {self.perturbation!r}; see perturbations.PERTURBATIONS")
+        recogniser = as_recogniser(self.recogniser)
+        draws = 1 if self._deterministic() else self.n_draws
+        found = np.empty((len(images), draws))
+        for start in range(0, len(images), CHUNK):
+            part = images[start : start + CHUNK]
+            clean = recogniser.embed(part)
+            for draw in range(draws):
+                seeds = image_seeds(part, self.random_state, draw)
+                moved = perturb(part, self.perturbation, seeds=seeds, **(self.settings or {}))
+                found[start : start + CHUNK, draw] = cosine(clean, recogniser.embed(moved))
+        return found
