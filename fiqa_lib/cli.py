@@ -41,6 +41,8 @@ def parser():
     """The parser of all commands."""
     top = argparse.ArgumentParser(prog="python -m fiqa_lib", description="Face image quality assessment.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_score(commands)
+    _add_methods(commands)
     _add_edc(commands)
     return top
 
@@ -50,6 +52,84 @@ def _share(text):
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1")
     return value
+
+
+# -------------------------------------------------------------------------------------------------------------- score
+
+
+def _add_score(commands):
+    text = "score photographs: one row for every input, in order, whatever is wrong with it"
+    command = commands.add_parser("score", help=text, description=text)
+    command.set_defaults(run=score)
+    add = command.add_argument
+    add("inputs", nargs="+", metavar="PATH", help="image files, folders, or lists of them (.txt, one path a line)")
+    add("--method", required=True, metavar="NAME", help="a quality method; `methods` lists them")
+    add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
+    add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
+    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
+    add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
+    add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces")
+    add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
+    add("--restart", action="store_true", help="do not go on with a run of the same command that was interrupted")
+    add("--strict", action="store_true", help="stop at the first input that can't be scored")
+    add("--jobs", type=int, default=1, metavar="N", help="processes for detection (default: 1)")
+    add("--no-progress", action="store_true", help="no progress bar")
+
+
+def score(arguments):
+    """Score photographs into a table; see `scoring.score_files`."""
+    from . import scoring
+
+    scorer = scoring.make_scorer(
+        arguments.method, _parameters(arguments.param), recogniser=arguments.recogniser, weights=arguments.weights
+    )
+    inputs = scoring.list_inputs(arguments.inputs)
+    table = scoring.score_files(
+        inputs,
+        scorer,
+        arguments.out,
+        fallback=arguments.fallback,
+        strict=arguments.strict,
+        restart=arguments.restart,
+        n_jobs=arguments.jobs,
+        progress=not arguments.no_progress,
+    )
+    if arguments.plot:
+        scoring.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    print(f"{len(table)} inputs: {counts}. Written: {arguments.out}")
+
+
+def _parameters(given):
+    """NAME=VALUE strings as a dict; values are Python literals where they can be, else text."""
+    import ast
+
+    found = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise DataError(f"--param {item}: expected NAME=VALUE")
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+def _add_methods(commands):
+    text = "list the quality methods"
+    command = commands.add_parser("methods", help=text, description=text)
+    command.set_defaults(run=methods)
+
+
+def methods(arguments):
+    """One line for each method: name, cost, what it is."""
+    from .scorers import SCORERS
+
+    width = max(map(len, SCORERS))
+    for name, cls in sorted(SCORERS.items()):
+        first = cls.__doc__.strip().splitlines()[0]
+        print(f"{name:{width}}  {first}  [{cls.cost}]")
 
 
 # ---------------------------------------------------------------------------------------------------------------- edc

@@ -321,3 +321,10 @@ def benchmark_pairs(faces):
     kept = (source[a] != source[b]) & (~clean[b] | (a < b))
     a, b = a[kept], b[kept]
     return PairIndices(a, b, faces.identities[a] == faces.identities[b])
+
+
+def load_lfw(folder=None, *, download=False, **options):
+    """Labeled Faces in the Wild with its pairs: `published.load_lfw`, named here since it is asked for most."""
+    from .published import load_lfw as published_lfw  # published builds on this module
+
+    return published_lfw(folder, download=download, **options)

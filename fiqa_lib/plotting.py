@@ -105,7 +105,18 @@ def show(fig, alt, *, dpi=None):
             fig.savefig(buffer, format="jpeg", dpi=dpi or 90, pil_kwargs={"quality": 82, "optimize": True})
         else:
             fig.savefig(buffer, format="png", dpi=dpi or 100, metadata={"Software": None})
+            buffer = _with_palette(buffer)
     return Image(data=buffer.getvalue(), format="jpeg" if photo else "png", alt=alt)
+
+
+def _with_palette(png):
+    """The same picture in at most 256 colours: a quarter of the bytes, no difference that an eye sees in a chart."""
+    from PIL import Image
+
+    small = io.BytesIO()
+    colours = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    colours.save(small, format="png", optimize=True)
+    return small
 
 
 @_styled

@@ -297,8 +297,8 @@ def load_lfw(folder=None, *, download=False, variant=None, pairs="pairs.txt", im
     non-mated pairs), `pairsDevTrain.txt` and `pairsDevTest.txt` (view 1, one fold, for development). `lfw-funneled` and
     a folder within a folder of the same name, as some archives unpack, are also taken.
 
-    The pairs use 7,701 images: 0.85 GB of memory; all images 1.46 GB. The first run detects faces (about 25 images/s on
-    2 cores), later runs read the cache.
+    The pairs use 7,701 images: 0.85 GB of memory; all images 1.46 GB. The first run detects faces, which takes
+    minutes; later runs read the cache.
 
     Parameters
     ----------

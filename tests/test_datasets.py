@@ -223,3 +223,8 @@ def test_cached_attributes_are_plain_json(folder, own_cache):
     with np.load(next(own_cache.rglob("*.npz")), allow_pickle=False) as stored:
         rows = json.loads(stored["attributes"].tobytes())
     assert all(isinstance(row, dict) for row in rows)
+
+
+def test_lfw_is_the_published_loaders(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        datasets.load_lfw(tmp_path / "nowhere")

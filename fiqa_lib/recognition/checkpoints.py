@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -107,7 +108,8 @@ def read_layers(path, source, anchor):
 
 def _load(path, source):
     try:
-        with torch.serialization.safe_globals(_stand_ins(path)):
+        with torch.serialization.safe_globals(_stand_ins(path)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's doubts about the format: the file loads, or an error is explained
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever an arbitrary file makes torch raise, it is about this file
         found = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -209,7 +209,9 @@ class Fisherfaces(Recogniser):
         discriminant = LinearDiscriminantAnalysis(solver=solver, shrinkage=self.shrinkage)
         discriminant.fit(components.transform(pixels), identities)
         # both steps are linear: one matrix does both, centred on the mean of the training pictures
-        self.projection_ = components.components_.T @ discriminant.scalings_[:, :width]
+        projection = components.components_.T @ discriminant.scalings_[:, :width]
+        largest = np.abs(projection).argmax(0)  # signs are arbitrary: the largest entry of each direction is positive
+        self.projection_ = projection * np.sign(projection[largest, np.arange(width)])
         self.mean_, self.checksum = components.mean_, None
         self.dim = self.projection_.shape[1]
         return self
@@ -257,7 +259,7 @@ class Fisherfaces(Recogniser):
         checksum = sha256(path)
         pixels = int(np.prod([round(side * 0.5) for side in WINDOW]))
         try:
-            with np.load(path, allow_pickle=False) as state:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as state:
                 mean, projection = state["mean"], state["projection"]
         except Exception as error:  # whatever an arbitrary file makes NumPy raise, it is about this file
             raise WeightsError(f"{path}: not a state that Fisherfaces.save wrote ({error})") from error

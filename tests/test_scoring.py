@@ -1,0 +1,181 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fiqa_lib import scoring
+from fiqa_lib.cli import main
+from fiqa_lib.errors import DataError
+from fiqa_lib.scorers import SCORERS, Scorer
+
+from .broken_files import make_broken_files
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIQA_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def photos(tmp_path, orl_files):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index, source in enumerate(orl_files[::50]):
+        shutil.copy(source, folder / f"{index:02d}.pgm")
+    return folder
+
+
+def run(*arguments):
+    return main(["score", *map(str, arguments), "--no-progress"])
+
+
+def test_one_row_for_each_input_in_order_whatever_is_wrong(photos, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    kinds = make_broken_files(broken)
+    assert len(kinds) >= 25
+    one = photos / "03.pgm"
+    (tmp_path / "list.txt").write_text("photos/01.pgm\n\nnowhere.jpg\n")
+    (tmp_path / "empty").mkdir()
+    inputs = [one, tmp_path / "missing.png", photos, tmp_path / "list.txt", tmp_path / "empty", broken, one]
+    assert run(*inputs, "--method", "sharpness", "--out", tmp_path / "s.csv") == 0
+    table = pd.read_csv(tmp_path / "s.csv")
+    assert list(table.columns) == scoring.COLUMNS
+    head = [one, tmp_path / "missing.png", *sorted(photos.iterdir()), photos / "01.pgm", tmp_path / "nowhere.jpg"]
+    assert list(table.path[: len(head)]) == [str(p) for p in head]
+    assert table.path.iloc[-1] == str(one) and table.score.iloc[-1] == table.score.iloc[0]
+    good = table[table.status == "ok"]
+    assert good.score.notna().all() and (good.inter_eye_px > 20).all()
+    bad = table[table.status == "error"]
+    assert bad.score.isna().all() and bad.reason.notna().all() and len(bad) > 20
+    assert "inputs" in capsys.readouterr().out
+    assert not (tmp_path / "s.csv.partial").exists()
+
+
+def test_scores_are_the_scorers(photos, tmp_path):
+    run(photos, "--method", "brightness", "--out", tmp_path / "s.csv")
+    from fiqa_lib.datasets import load_files
+
+    faces = load_files(sorted(photos.iterdir())).faces
+    np.testing.assert_array_equal(pd.read_csv(tmp_path / "s.csv").score, SCORERS["brightness"]().score_samples(faces))
+
+
+@pytest.mark.parametrize("name", sorted(set(SCORERS)))
+def test_every_method_by_name(name, photos, tmp_path):
+    assert run(*sorted(photos.iterdir())[:2], "--method", name, "--out", tmp_path / "s.csv") == 0
+    assert pd.read_csv(tmp_path / "s.csv").score.notna().all()
+
+
+def test_parameters_reach_the_method(photos, tmp_path):
+    common = (photos / "00.pgm", "--method", "perturbation-stability", "--out", tmp_path / "s.csv")
+    run(*common)
+    flip = pd.read_csv(tmp_path / "s.csv").score[0]
+    run(*common, "--param", "perturbation=gaussian", "--param", "settings={'sigma': 0.2}")
+    assert pd.read_csv(tmp_path / "s.csv").score[0] != flip
+
+
+@pytest.mark.parametrize(
+    "more, word",
+    [
+        (("--method", "magic"), "magic"),
+        (("--method", "sharpness", "--param", "x=1"), "no parameter x"),
+        (("--method", "sharpness", "--param", "x"), "NAME=VALUE"),
+        (("--method", "sharpness", "--recogniser", "dlib"), "uses no recogniser"),
+        (("--method", "ser-fiq", "--recogniser", "dlib", "--weights", "none.dat"), "none.dat"),
+    ],
+)
+def test_wrong_use_is_one_line(more, word, photos, tmp_path, capsys):
+    assert run(photos, *more, "--out", tmp_path / "s.csv") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error:") and word in said and said.count("\n") == 1
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_strict_stops_and_writes_nothing(photos, tmp_path):
+    (photos / "05.pgm").write_bytes(b"broken")
+    assert run(photos, "--method", "sharpness", "--out", tmp_path / "s.csv", "--strict") == 1
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_face_that_the_method_cannot_assess_has_no_score(photos, tmp_path):
+    class Refuses(Scorer):
+        def _score(self, images, faces):
+            return np.where(np.arange(len(images)) == 1, -np.inf, 1.0)
+
+    table = scoring.score_files(sorted(photos.iterdir())[:3], Refuses(), tmp_path / "s.csv")
+    assert list(table.status) == ["ok", "not_assessed", "ok"] and np.isnan(table.score[1])
+
+
+def test_killed_at_any_moment_it_goes_on_and_ends_the_same(photos, tmp_path, monkeypatch):
+    """A real process, killed with SIGKILL at several points, ends with the bytes of an undisturbed run."""
+    monkeypatch.setattr(scoring, "CHUNK", 1)
+    assert run(photos, "--method", "detector-score", "--out", tmp_path / "whole.csv") == 0
+    code = (
+        "import sys; from fiqa_lib import scoring; scoring.CHUNK = 1; from fiqa_lib.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "score", photos, "--method", "detector-score", "--no-progress"]
+    out = tmp_path / "s.csv"
+    partial, kills = tmp_path / "s.csv.partial", 0
+    for rows in (1, 3, 6):
+        process = subprocess.Popen([*map(str, command), "--out", str(out)], stdout=subprocess.DEVNULL)
+        while process.poll() is None and not (partial.exists() and partial.read_bytes().count(b"\n") > rows):
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 1
+    assert (
+        subprocess.run([*map(str, command), "--out", str(out)], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_going_on_uses_what_was_done_and_only_that(photos, tmp_path):
+    class Counting(Scorer):
+        seen = 0
+
+        def _score(self, images, faces):
+            Counting.seen += len(images)
+            return np.arange(len(images), dtype=float)
+
+    inputs = sorted(photos.iterdir())
+    out = tmp_path / "s.csv"
+    whole = scoring.score_files(inputs, Counting(), out)
+    rows = whole.head(3).astype(object).where(whole.head(3).notna(), "").values.tolist()
+    rows = [[scoring._cell(value) for value in row] for row in rows]
+    key = scoring.content_key(repr(Counting()), None, *(os.fspath(p) for p in inputs))
+    torn = f"{key}\n".encode() + scoring._lines(rows) + b"half a ro"
+    Counting.seen = 0
+    (tmp_path / "s.csv.partial").write_bytes(torn)
+    scoring.score_files(inputs, Counting(), out)
+    assert Counting.seen == len(inputs) - 3
+    for spoiled in (torn.replace(key.encode(), b"another"), b"", b"\xff\xfe"):
+        Counting.seen = 0
+        (tmp_path / "s.csv.partial").write_bytes(spoiled)
+        scoring.score_files(inputs, Counting(), out)
+        assert Counting.seen == len(inputs)
+    Counting.seen = 0
+    (tmp_path / "s.csv.partial").write_bytes(torn)
+    scoring.score_files(inputs, Counting(), out, restart=True)
+    assert Counting.seen == len(inputs)
+
+
+def test_contact_sheet(photos, tmp_path):
+    out = tmp_path / "sheet.jpg"
+    assert run(photos, photos, "--method", "sharpness", "--out", tmp_path / "s.csv", "--plot", out) == 0
+    assert out.read_bytes().startswith(b"\xff\xd8")
+    with pytest.raises(DataError, match="nothing to draw"):
+        scoring.contact_sheet(pd.DataFrame(columns=scoring.COLUMNS), out)
+
+
+def test_methods_are_listed(capsys):
+    assert main(["methods"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in SCORERS) and len(said.splitlines()) == len(SCORERS)
