@@ -8,13 +8,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from broken_files import make_broken_files
 
 from fiqa_lib import scoring
 from fiqa_lib.cli import main
 from fiqa_lib.errors import DataError
 from fiqa_lib.scorers import SCORERS, Scorer
-
-from .broken_files import make_broken_files
 
 
 @pytest.fixture(autouse=True)
