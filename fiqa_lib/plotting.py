@@ -148,9 +148,9 @@ def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labe
     columns = columns or min(len(images), max(4, math.ceil(math.sqrt(2 * len(images)))))
     rows = math.ceil(len(images) / columns)
     lines = max((t.count("\n") + 1 for t in titles), default=0) if titles is not None else 0
-    left = 0.09 * max((len(label) for label in row_labels), default=0) if row_labels is not None else 0
+    left = 0.15 + 0.088 * max((len(label) for label in row_labels), default=0) if row_labels is not None else 0
     head = 0.3 * (title is not None) + 0.22 * (column_labels is not None)
-    height = rows * (cell + 0.17 * lines + 0.06 * bool(lines) + 0.03) + head
+    height = rows * (cell + 0.17 * lines + 0.08 * bool(lines) + 0.03) + head
     fig, axes = figure(rows, columns, width=columns * (cell + 0.03) + left, height=height, squeeze=False)
     fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     fig.holds_photographs = True

@@ -216,7 +216,3 @@ class DlibResNet(TorchRecogniser):
     def normalise(self, chips):
         """(N, 3, 150, 150) float RGB tensor in 0..255 -> network input; what `preprocess` does, differentiable."""
         return (chips - self._mean) / SCALE
-
-    def features(self, faces, batch_size=None):
-        """(N, 256) float32 pooled features, the input of the last linear layer. Where dropout belongs."""
-        return self._in_batches(self.module.features, faces, self.n_features, batch_size)
