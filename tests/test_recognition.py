@@ -6,6 +6,7 @@ from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.packaged import packaged_file
 from fiqa_lib.recognition import DlibResNet
 from fiqa_lib.recognition.dlib_resnet import read_dat
+from fiqa_lib.verification import all_pairs, fnmr_at_fmr
 
 WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 
@@ -23,6 +24,12 @@ def test_same_numbers_as_dlib(orl, dlib_resnet, weights):
     chips = np.ascontiguousarray(faces.images[:, 36:186, 21:171])
     expected = np.array([network.compute_face_descriptor(chip) for chip in chips])
     assert np.abs(dlib_resnet.embed(faces) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["cosine", "euclidean"])
+def test_errors_on_orl_through_the_canonical_crop(orl, orl_embeddings, kind):
+    similarity, mated = all_pairs(orl_embeddings, orl.identities, kind)
+    assert fnmr_at_fmr(similarity, mated, 1e-3) <= 0.025
 
 
 def test_number_of_parameters_in_the_file(weights):
