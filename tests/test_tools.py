@@ -416,7 +416,8 @@ class TestExecution:
         assert "careful" in found[0] and "oh" in found[1] and "a path" in found[2]
 
     def test_the_wall_limit_ends_a_notebook_and_its_kernel(self, tmp_path):
-        deaf = "import os\nprint(os.getpid(), flush=True)\nsum(iter(int, 1))"  # in C for ever, hears no signal
+        # in C for ever: it hears no signal, and lets nothing be sent, so what was printed gets a second to leave first
+        deaf = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(1)\nsum(iter(int, 1))"
         path = save(tmp_path / "02_x.ipynb", code("x = 1"), code(deaf))
         begun = time.monotonic()
         run = execution.execute(path, tmp_path / "out.ipynb", wall_limit=5, cell_limit=600)
