@@ -33,15 +33,15 @@ def normalised_pauc(attempt):
 @exercise("4.2")
 def pair_quality(attempt):
     """The quality of a pair from two distances with missing values; any scale that keeps the order is right."""
-    raw_a = np.array([0.5, 3.0, 0.1, np.nan, 0.2, -1.0, 0.4, np.nan])
-    raw_b = np.array([0.7, 0.2, 0.3, 0.1, np.nan, -2.0, 1.5, np.nan])
+    raw_a = np.array([0.5, 3.0, 0.1, np.nan, 0.2, -1.0, 0.4, np.nan, 1.0])
+    raw_b = np.array([0.7, 0.2, 0.3, 0.1, np.nan, -2.0, 1.5, np.nan, -2.5])
     missing = np.isnan(raw_a) | np.isnan(raw_b)
     given_a, given_b = raw_a.copy(), raw_b.copy()
     found = np.asarray(attempt(given_a, given_b), float)
     if not (np.array_equal(given_a, raw_a, equal_nan=True) and np.array_equal(given_b, raw_b, equal_nan=True)):
         return "the arrays that were handed in have changed; work on copies"
     if found.shape != raw_a.shape:
-        return f"8 pairs have 8 qualities, this has the shape {found.shape}"
+        return f"9 pairs have 9 qualities, this has the shape {found.shape}"
     if np.isnan(found).any():
         return "there is a NaN left; edc refuses it, since sorting would hide it"
     wanted = rankdata(-np.maximum(raw_a, raw_b)[~missing])
