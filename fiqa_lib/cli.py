@@ -67,6 +67,7 @@ def _add_score(commands):
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
     add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
     add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
+    add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
     add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
     add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces")
     add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
@@ -81,7 +82,11 @@ def score(arguments):
     from . import scoring
 
     scorer = scoring.make_scorer(
-        arguments.method, _parameters(arguments.param), recogniser=arguments.recogniser, weights=arguments.weights
+        arguments.method,
+        _parameters(arguments.param),
+        recogniser=arguments.recogniser,
+        weights=arguments.weights,
+        model=arguments.model,
     )
     inputs = scoring.list_inputs(arguments.inputs)
     table = scoring.score_files(

@@ -16,12 +16,12 @@ import pandas as pd
 
 from . import plotting
 from .cache import content_key
-from .datasets import load_files
+from .datasets import load_files, load_orl
 from .errors import DataError
 from .files import whole_file, write_csv
 from .images import find_images, printable
 from .recognition import load_recogniser
-from .scorers import SCORERS
+from .scorers import SCORERS, fit_cached
 
 COLUMNS = ["path", "status", "score", "face_x", "face_y", "face_w", "face_h", "inter_eye_px"]
 COLUMNS += ["detector_score", "n_faces", "reason"]
@@ -29,17 +29,26 @@ CHUNK = 64
 LISTS = (".txt", ".lst")
 
 
-def make_scorer(method, parameters=None, *, recogniser=None, weights=None):
-    """A scorer by name, with its parameters and, where it uses one, a recogniser.
+def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model=None):
+    """A scorer by name, ready to score: with its parameters and, where it uses one, a recogniser.
+
+    A method that learns comes from the file `model`, as `Scorer.save` writes it; without one it is fitted on the
+    bundled faces, once: what it learned is kept in the cache.
 
     Raises
     ------
     DataError
-        Unknown method or parameter, or a recogniser for a method that uses none. Says what there is.
+        Unknown method or parameter, a recogniser for a method that uses none, or a model for one that learns nothing.
+        Says what there is.
+    WeightsError
+        The model can't be read.
     """
     if method not in SCORERS:
         raise DataError(f"there is no method {method!r}; known: {', '.join(sorted(SCORERS))}")
-    scorer = SCORERS[method]()
+    cls = SCORERS[method]
+    if model is not None and not cls.learns:
+        raise DataError(f"the method {method} learns nothing; leave out --model")
+    scorer = cls()
     given = dict(parameters or {})
     known = scorer.get_params()
     if recogniser is not None or weights is not None:
@@ -48,7 +57,10 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None):
         given["recogniser"] = load_recogniser(recogniser or "dlib", weights)
     if unknown := sorted(set(given) - set(known)):
         raise DataError(f"{method} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
-    return scorer.set_params(**given)
+    if model is not None:
+        return cls.load(model, **given)
+    scorer.set_params(**given)
+    return fit_cached(scorer, load_orl()) if cls.learns else scorer
 
 
 def list_inputs(paths):
@@ -103,7 +115,9 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
     """
     inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
     out = Path(out)
-    key = content_key(repr(scorer), fallback, *(os.fspath(path) for path, _ in inputs))
+    learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
+    learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
+    key = content_key(repr(scorer), fallback, *learned, *(os.fspath(path) for path, _ in inputs))
     journal = _Journal(out.with_name(out.name + ".partial"), key, restart)
     done = len(journal.rows)
     bar = _bar(len(inputs), done, progress)

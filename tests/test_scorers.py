@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from fiqa_lib.datasets import split_by_identity
 from fiqa_lib.degradations import KINDS, degrade
-from fiqa_lib.errors import DataError
+from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.scorers import SCORERS, Scorer, register
 
 ATOL = 1e-4  # float32 networks round differently in different batches
@@ -26,13 +27,14 @@ def fitted(people):
 
     def get(name):
         if name not in made:
-            made[name] = SCORERS[name]().fit(people[0])
+            made[name] = SCORERS[name](**SCORERS[name].quick).fit(people[0])
         return made[name]
 
     return get
 
 
 every_method = pytest.mark.parametrize("name", SCORERS)
+every_learner = pytest.mark.parametrize("name", [name for name, cls in SCORERS.items() if cls.learns])
 
 
 @every_method
@@ -77,7 +79,34 @@ def test_clone_params_and_repr(name):
 @every_method
 def test_fit_returns_itself_and_keeps_the_parameters(name, fitted):
     scorer = fitted(name)
-    assert isinstance(scorer, Scorer) and scorer.get_params() == SCORERS[name]().get_params()
+    assert isinstance(scorer, Scorer)
+    assert scorer.get_params() == SCORERS[name](**SCORERS[name].quick).get_params()
+
+
+@every_learner
+def test_what_was_learned_survives_a_file(name, fitted, people, tmp_path):
+    scorer, faces = fitted(name), people[1]
+    path = scorer.save(tmp_path / "state.npz")
+    again = SCORERS[name].load(path)
+    assert again.get_params() == scorer.get_params()
+    np.testing.assert_array_equal(again.score_samples(faces), scorer.score_samples(faces))
+    with pytest.raises(WeightsError, match="no such file"):
+        SCORERS[name].load(tmp_path / "absent.npz")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(WeightsError, match=r"state\.npz"):
+        SCORERS[name].load(path)
+
+
+@every_learner
+def test_same_seed_learns_the_same(name, fitted, people):
+    again = SCORERS[name](**SCORERS[name].quick).fit(people[0])
+    np.testing.assert_array_equal(again.score_samples(people[1]), fitted(name).score_samples(people[1]))
+
+
+@every_learner
+def test_not_fitted_is_said(name, people):
+    with pytest.raises(NotFittedError, match="fit"):
+        SCORERS[name](**SCORERS[name].quick).score_samples(people[1])
 
 
 @every_method

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
+from .. import state
+from ..cache import cache_folder, content_key
 from ..errors import DataError
+from ..faces import Faces
+from ..recognition import Recogniser
 from ..recognition.base import crops_of
 
 SCORERS = {}
@@ -51,12 +59,18 @@ class Scorer(BaseEstimator):
         Kinds of `degradations.KINDS` with which the mean score falls. The common tests hold each method to them.
     cost : str
         Work for one face, in a few words, for the list of methods.
+    quick : dict
+        Constructor parameters with which `fit` is fast: less data or fewer steps, never another path. The common tests
+        and quick runs of notebooks use them.
+
+    A subclass that learns also writes `get_state` and `set_state`, which `save`, `load` and `fit_cached` rely on.
     """
 
     name = "scorer"
     learns = False
     claims = ()
     cost = ""
+    quick = {}
 
     def fit(self, faces, identities=None):
         """Learn from faces of training people, where the method learns; otherwise only check them.
@@ -91,8 +105,12 @@ class Scorer(BaseEstimator):
         ------
         DataError
             For anything but aligned faces, or when the method needs an attribute that the faces lack.
+        sklearn.exceptions.NotFittedError
+            Before `fit`, where the method learns.
         """
         images = crops_of(faces)
+        if self.learns:
+            check_is_fitted(self)
         if len(images) == 0:
             return np.zeros(0)
         scores = np.asarray(self._score(images, faces), dtype=np.float64)
@@ -102,3 +120,102 @@ class Scorer(BaseEstimator):
 
     def _score(self, images, faces):
         raise NotImplementedError
+
+    # --- what was learned, kept in a file
+
+    def get_state(self):
+        """What `fit` learned, as a dict of name -> array (numbers count as arrays)."""
+        raise NotImplementedError(f"{type(self).__name__} learns nothing, so there is no state to keep")
+
+    def set_state(self, arrays):
+        """Take up what `get_state` gave. Raises KeyError or ValueError where something is missing or does not fit."""
+        raise NotImplementedError(f"{type(self).__name__} learns nothing, so there is no state to take up")
+
+    def save(self, path):
+        """Write the parameters and what was learned to a `.npz` file of plain arrays (no pickle); returns the path.
+
+        The recogniser is named in it, not stored.
+        """
+        return state.write_state(path, f"scorer {self.name}", self.get_state(), _plain_parameters(self))
+
+    @classmethod
+    def load(cls, path, **parameters):
+        """A fitted scorer from what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        **parameters
+            In place of stored ones; a recogniser that is not the default has to be handed in again.
+
+        Raises
+        ------
+        WeightsError
+            The file is missing, damaged, or of another method.
+        """
+        arrays, stored = state.read_state(path, f"scorer {cls.name}")
+        known = cls().get_params()
+        scorer = cls(**{name: value for name, value in stored.items() if name in known} | parameters)
+        with state.explained(path):
+            scorer.set_state(arrays)
+        return scorer
+
+
+def _plain_parameters(scorer):
+    """Constructor parameters as JSON has them; a recogniser becomes its name, other objects are left out."""
+    plain = {}
+    for name, value in scorer.get_params(deep=False).items():
+        if isinstance(value, Recogniser):
+            value = value.name
+        if isinstance(value, tuple):
+            value = list(value)
+        if value is None or isinstance(value, (bool, int, float, str, list, dict)):
+            plain[name] = value
+    return plain
+
+
+def fit_cached(scorer, faces, identities=None, folder=None):
+    """`scorer.fit(faces, identities)`, or what an earlier call with the same content learned.
+
+    The key covers the method's own file, its parameters, the faces, their identities and their degradations. A method
+    that learns nothing is fitted directly.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    faces : Faces
+    identities : sequence of N, optional
+    folder : path, optional
+        Default: `cache_folder("models")`.
+
+    Returns
+    -------
+    Scorer
+        The same object, fitted.
+    """
+    if not scorer.learns:
+        return scorer.fit(faces, identities)
+    place = Path(folder or cache_folder("models")) / f"{scorer.name}-{_fit_key(scorer, faces, identities)}.npz"
+    try:
+        arrays, _ = state.read_state(place, f"scorer {scorer.name}")
+        scorer.set_state(arrays)
+        return scorer
+    except Exception:  # absent or damaged, whatever it raises: a cache is only a reason not to compute
+        pass
+    scorer.fit(faces, identities)
+    try:
+        scorer.save(place)
+    except OSError:  # a full or read-only disk must not stop the work
+        pass
+    return scorer
+
+
+def _fit_key(scorer, faces, identities):
+    recogniser = getattr(scorer, "recogniser", None)
+    parts = [Path(inspect.getfile(type(scorer))).read_bytes(), repr(scorer), getattr(recogniser, "checksum", None)]
+    parts.append(np.ascontiguousarray(crops_of(faces)).tobytes())
+    if isinstance(faces, Faces):
+        table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px"])
+        parts += [list(faces.identities), list(faces.names), table.to_csv()]
+    parts.append(None if identities is None else list(map(str, identities)))
+    return content_key(*parts)[:20]

@@ -1,0 +1,106 @@
+"""Learned states in files, and fits that are kept by content."""
+
+import numpy as np
+import pytest
+import torch
+
+from fiqa_lib import state
+from fiqa_lib.errors import WeightsError
+from fiqa_lib.faces import SIZE, Faces
+from fiqa_lib.scorers import fit_cached
+from fiqa_lib.scorers.base import Scorer
+
+
+class Mean(Scorer):
+    """Learns one number."""
+
+    learns, name, fits = True, "mean-of-tests", 0
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def fit(self, faces, identities=None):
+        type(self).fits += 1
+        self.mean_ = self.factor * faces.images.mean()
+        return self
+
+    def get_state(self):
+        return {"mean": self.mean_}
+
+    def set_state(self, arrays):
+        self.mean_ = float(arrays["mean"])
+
+    def _score(self, images, faces):
+        return images.mean((1, 2, 3)) - self.mean_
+
+
+@pytest.fixture
+def faces():
+    images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    return Faces(images, ["a", "a", "b"], ["1", "2", "3"])
+
+
+def test_arrays_and_settings_come_back(tmp_path):
+    path = state.write_state(tmp_path / "s.npz", "toy", {"a": np.arange(3.0), "n": 4}, {"x": [1, "y"]})
+    arrays, settings = state.read_state(path, "toy")
+    assert arrays["a"].tolist() == [0, 1, 2] and arrays["n"] == 4 and settings == {"x": [1, "y"]}
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
+
+
+def test_wrong_files_are_named(tmp_path):
+    path = state.write_state(tmp_path / "s.npz", "toy", {"a": np.arange(3.0)})
+    with pytest.raises(WeightsError, match="state of 'toy', not of 'other'"):
+        state.read_state(path, "other")
+    np.savez(tmp_path / "plain.npz", a=1)
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "pickle.npz", about=np.array([{"kind": "toy"}], dtype=object))
+    for name in ("plain", "text", "pickle", "absent"):
+        with pytest.raises(WeightsError, match=name):
+            state.read_state(tmp_path / f"{name}.npz", "toy")
+    with pytest.raises(WeightsError, match=r"\.npz"):
+        state.write_state(tmp_path / "s.pt", "toy", {})
+    with pytest.raises(TypeError, match="plain arrays"):
+        state.write_state(tmp_path / "s.npz", "toy", {"a": object()})
+
+
+def test_modules_survive(tmp_path):
+    torch.manual_seed(0)
+    one, other = (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)) for _ in range(2))
+    path = state.write_state(tmp_path / "m.npz", "module", state.module_state(one, "net."))
+    arrays, _ = state.read_state(path, "module")
+    x = torch.randn(4, 3)
+    assert torch.equal(state.restore_module(other, arrays, "net.")(x), one.eval()(x))
+    with pytest.raises(WeightsError, match=r"m\.npz: does not fit"), state.explained(path):
+        state.restore_module(torch.nn.Linear(5, 2), arrays, "net.")
+
+
+def test_same_content_is_fitted_once(tmp_path, faces):
+    Mean.fits = 0
+    first = fit_cached(Mean(), faces, folder=tmp_path)
+    again = fit_cached(Mean(), faces, folder=tmp_path)
+    assert Mean.fits == 1 and again.mean_ == first.mean_
+    fit_cached(Mean(2.0), faces, folder=tmp_path)  # other parameters
+    fit_cached(Mean(), faces[:2], folder=tmp_path)  # other faces
+    fit_cached(Mean(), faces, ["a", "b", "b"], folder=tmp_path)  # other people
+    fit_cached(Mean(), faces.with_attributes(severity=0.5), folder=tmp_path)  # other degradations
+    assert Mean.fits == 5
+
+
+def test_a_damaged_cache_is_only_computed_again(tmp_path, faces):
+    Mean.fits = 0
+    fit_cached(Mean(), faces, folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"damaged")
+    assert fit_cached(Mean(), faces, folder=tmp_path).mean_ == faces.images.mean() and Mean.fits == 2
+
+
+def test_loading_takes_parameters_from_the_file_and_from_the_call(tmp_path, faces):
+    path = Mean(3.0).fit(faces).save(tmp_path / "s.npz")
+    assert Mean.load(path).factor == 3 and Mean.load(path, factor=4.0).factor == 4
+    assert Mean.load(path).mean_ == pytest.approx(3 * faces.images.mean())
+    with pytest.raises(WeightsError, match=r"s\.npz"):
+
+        class Other(Mean):
+            name = "another"
+
+        Other.load(path)
