@@ -3,7 +3,7 @@
 The perturbations are those of the study "FIQA by perturbation stability" (course notebook 05): affine maps with and
 without a mirror image, rotation, scale, Gaussian and Poisson noise, salt and pepper in grey and in colour, an elastic
 warp, occlusion by a square and by a frame, a shuffle of tiles (there called "mixup"), and true mixup with another
-picture.
+picture. A blur is added.
 
 Sizes are in **eye distances** of the canonical crop (`faces.EYE_DISTANCE`), so that a setting means the same at any
 resolution; `PRESETS` holds the study's own settings, converted from its 112-pixel crops, whose eyes are 35.24 pixels
@@ -19,6 +19,7 @@ import math
 import zlib
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional
@@ -124,7 +125,12 @@ def _elastic(images, seeds, alpha, sigma):
     return _sample(images, x + shift[:, 0], y + shift[:, 1])
 
 
-# --------------------------------------------------------------------------------------------------------------- noise
+# ------------------------------------------------------------------------------------------------------ blur and noise
+
+
+def _blur(images, seeds, sigma):
+    """A Gaussian filter of standard deviation `sigma`; the border is mirrored."""
+    return np.stack([cv2.GaussianBlur(image, (0, 0), sigma * EYE_DISTANCE) for image in images]).astype(np.float32)
 
 
 def _gaussian(images, seeds, sigma):
@@ -220,6 +226,7 @@ PERTURBATIONS = {
     "flip": Perturbation(_affine, {"degrees": 0.0, "scale": 1.0, "flip": True}, "the mirror image alone"),
     "rotation": Perturbation(_affine, {"degrees": 2.0, "scale": 1.0, "flip": False}, "rotation about the eyes"),
     "scale": Perturbation(_affine, {"degrees": 0.0, "scale": 1.03, "flip": False}, "enlargement about the eyes"),
+    "blur": Perturbation(_blur, {"sigma": 0.03}, "a slight Gaussian blur"),
     "gaussian": Perturbation(_gaussian, {"sigma": 0.05}, "additive normal noise"),
     "poisson": Perturbation(_poisson, {"photons": 255.0}, "shot noise"),
     "salt-and-pepper": Perturbation(

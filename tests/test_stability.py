@@ -1,9 +1,13 @@
+import cv2
 import numpy as np
 import pytest
 
 from fiqa_lib.errors import DataError
+from fiqa_lib.faces import EYE_DISTANCE
 from fiqa_lib.perturbations import image_seeds, mirror, perturb
+from fiqa_lib.recognition.base import seen_window
 from fiqa_lib.scorers.stability import PerturbationStability
+from fiqa_lib.scorers.view_agreement import ViewAgreement
 from fiqa_lib.verification import cosine
 
 
@@ -47,3 +51,56 @@ def test_wrong_settings_are_refused(orl):
     for wrong, word in (({"n_draws": 0}, "n_draws"), ({"perturbation": "wobble"}, "wobble")):
         with pytest.raises(DataError, match=word):
             PerturbationStability(**wrong).score_samples(orl[:1])
+
+
+def test_a_frame_stands_where_the_recogniser_looks(orl, dlib_resnet):
+    """What lies outside of the window can't change an embedding: a frame there would measure nothing."""
+    scores = PerturbationStability("structured-occlusion", settings={"width": 0.1}).score_samples(orl[:4])
+    assert (scores < 0.9999).all()
+    moved = perturb(orl[:4], "structured-occlusion", width=0.1, window=dlib_resnet.window)
+    np.testing.assert_allclose(scores, cosine(dlib_resnet.embed(orl[:4]), dlib_resnet.embed(moved)), atol=1e-6)
+    outside = perturb(orl[:4], "structured-occlusion", width=0.1)
+    assert (cosine(dlib_resnet.embed(orl[:4]), dlib_resnet.embed(outside)) > 0.9999).all()
+    given = {"width": 0.1, "window": (0, 0, 192, 192)}
+    own = PerturbationStability("structured-occlusion", settings=given).score_samples(orl[:4])
+    assert (own > scores).all()
+
+
+def test_a_window_holds_all_that_a_recogniser_sees(orl, dlib_resnet):
+    recogniser = dlib_resnet
+    top, left, bottom, right = recogniser.window
+    inside = np.zeros(orl.images.shape[1:3], bool)
+    inside[top:bottom, left:right] = True
+    changed = orl.images[:2].copy()
+    changed[:, ~inside] = 0
+    np.testing.assert_allclose(recogniser.embed(changed), recogniser.embed(orl.images[:2]), atol=1e-6)
+    changed[:, inside] = 0
+    assert np.abs(recogniser.embed(changed) - recogniser.embed(orl.images[:2])).max() > 0.02
+
+
+def test_window_of_a_crop_by_an_affine_map():
+    # half the size, shifted by 10: column c of the crop is column 2 c + 20 of the canonical crop
+    assert seen_window(np.array([[0.5, 0, -10], [0, 0.5, 0]]), (50, 40)) == (0, 20, 79, 119)
+    assert seen_window(np.array([[1.0, 0, 5], [0, 1, 5]]), (300, 300)) == (0, 0, 192, 192)
+
+
+def test_views_are_their_definition(orl, dlib_resnet):
+    image = orl.images[5:6]
+    frame = perturb(image, "structured-occlusion", width=0.15, window=dlib_resnet.window)
+    blurred = cv2.GaussianBlur(image[0], (0, 0), 0.03 * EYE_DISTANCE)[None]
+    clean = dlib_resnet.embed(image)[0].astype(float)
+    angles = []
+    for view in (frame, mirror(frame), mirror(blurred)):
+        other = dlib_resnet.embed(view)[0].astype(float)
+        angles.append(np.arccos(clean @ other / np.linalg.norm(clean) / np.linalg.norm(other)))
+    expected = -np.mean(angles) / np.linalg.norm(clean)
+    np.testing.assert_allclose(ViewAgreement().score_samples(image), expected, rtol=1e-4)
+
+
+def test_random_views_differ_by_seed_and_wrong_ones_are_refused(orl):
+    scores = [ViewAgreement(("gaussian+flip",), random_state=seed).score_samples(orl[:2]) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert (scores[0] != scores[2]).all()
+    for wrong in ((), "flip", ("flip+wobble",)):
+        with pytest.raises(DataError, match="wobble|sequence"):
+            ViewAgreement(wrong).score_samples(orl[:1])

@@ -36,6 +36,22 @@ def crops_of(faces):
 # --- crops -------------------------------------------------------------------------------------------------------
 
 
+def seen_window(matrix, size):
+    """The part of the canonical crop that a crop by `matrix` shows: (top, left, bottom, right), whole pixels inside.
+
+    Parameters
+    ----------
+    matrix : array (2, 3)
+        As in `fixed_crop`.
+    size : (width, height)
+    """
+    back = cv2.invertAffineTransform(np.asarray(matrix, float))
+    corners = np.array([[0, 0], [size[0] - 1, size[1] - 1]]) @ back[:, :2].T + back[:, 2]
+    left, top = np.clip(np.ceil(corners[0]), 0, SIZE).astype(int).tolist()
+    right, bottom = np.clip(np.floor(corners[1]) + 1, 0, SIZE).astype(int).tolist()
+    return top, left, bottom, right
+
+
 @functools.cache
 def arcface_matrix():
     """The one similarity that takes the canonical crop to the ArcFace crop: (2, 3), M @ (x, y, 1). Scale 0.67."""
@@ -115,12 +131,15 @@ class Recogniser:
         `all_pairs`; its docstring names the nearest of the other two, for code that needs vectors.
     checksum : str or None
         SHA-256 of the file of weights, for tables and logs; None where there is no file.
+    window : (top, left, bottom, right)
+        The part of the canonical crop that it looks at, in pixels; beyond it at most the rim of a filter's reach counts.
     """
 
     name = "recogniser"
     dim = 0
     similarity = "cosine"
     checksum = None
+    window = (0, 0, SIZE, SIZE)
 
     def embed(self, faces, batch_size=None):
         """Embeddings of aligned faces.
@@ -249,6 +268,7 @@ class ArcFaceInput:
     bgr = False
     mean = 127.5
     scale = 127.5
+    window = seen_window(arcface_matrix(), (ARCFACE_SIZE, ARCFACE_SIZE))
 
     def preprocess(self, faces):
         """(N, 3, 112, 112) float32: `arcface_crop`, in the channel order and range of the network's training."""

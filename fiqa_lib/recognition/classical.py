@@ -14,13 +14,15 @@ from .. import verification
 from ..errors import DataError, WeightsError
 from ..faces import CANONICAL_EYES, Faces, similarity_transform
 from ..files import whole_file
-from .base import Recogniser, crops_of, fixed_crop
+from .base import Recogniser, crops_of, fixed_crop, seen_window
 from .checkpoints import sha256
 
 WINDOW = (130, 150)
 """Width and height of the face window in pixels, as on FERET in the LBP paper."""
 WINDOW_EYES = np.array([[30.0, 45.0], [100.0, 45.0]])
 """Eye centres in that window as (x, y)."""
+SEEN = seen_window(similarity_transform(CANONICAL_EYES, WINDOW_EYES), WINDOW)
+"""The window's place in the canonical crop: (top, left, bottom, right)."""
 
 
 def face_window(images, scale=1.0, margin=0):
@@ -69,6 +71,7 @@ class LbpHistograms(Recogniser):
 
     name = "lbp"
     similarity = "own"
+    window = SEEN
     batch_size = 64
 
     def __init__(self, grid=(7, 7), points=8, radius=2):
@@ -161,6 +164,7 @@ class Fisherfaces(Recogniser):
 
     name = "fisherfaces"
     similarity = "cosine"
+    window = SEEN
     batch_size = 256
 
     def __init__(self, n_components=None, shrinkage="auto"):

@@ -198,6 +198,7 @@ class DlibResNet(TorchRecogniser):
     dim = 128
     n_features = 256
     similarity = "cosine"
+    window = (*CHIP_ORIGIN, CHIP_ORIGIN[0] + INPUT_SIZE, CHIP_ORIGIN[1] + INPUT_SIZE)
 
     def __init__(self, weights=None, device="cpu"):
         path = weights or packaged_file("face-recognition-models", "dlib_face_recognition_resnet_model_v1.dat")

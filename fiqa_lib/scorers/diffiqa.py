@@ -40,7 +40,10 @@ class DifFIQAStyle(Scorer):
         Decides the noise, together with each picture's own pixels.
     """
 
-    claims = ()
+    claims = (
+        *("pose", "occlusion", "misalignment", "rotation"),
+        *("gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "jpeg"),
+    )
     cost = "2 + 4 * n_draws embeddings"
 
     def __init__(self, n_draws=1, noise=0.1, filter_sigma=1.5, recogniser="dlib", random_state=0):

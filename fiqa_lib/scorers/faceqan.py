@@ -50,7 +50,10 @@ class FaceQAN(Scorer):
         Decides the starts, together with each picture's own pixels.
     """
 
-    claims = ()
+    claims = (
+        *("pose", "uneven_light", "occlusion", "low_contrast", "low_light", "misalignment", "rotation"),
+        *("gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "shot_noise", "jpeg"),
+    )
     cost = "n_samples * n_steps embeddings and nearly as many gradients, and 2 embeddings"
 
     def __init__(self, n_samples=2, n_steps=3, epsilon=0.001, power=5, recogniser="dlib", random_state=0):

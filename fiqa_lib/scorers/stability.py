@@ -10,6 +10,8 @@ from ..recognition import as_recogniser
 from ..verification import cosine
 from .base import Scorer, register
 
+FIXED = ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "blur", "mixup")
+"""Perturbations without randomness."""
 CHUNK = 32  # faces that are perturbed together: memory stays small, vectorisation pays
 
 
@@ -27,7 +29,8 @@ class PerturbationStability(Scorer):
     n_draws : int
         Draws for each face. Perturbations without randomness are drawn once.
     settings : dict, optional
-        Settings of the perturbation other than its defaults.
+        Settings of the perturbation other than its defaults. A frame and tiles are put where the recogniser looks
+        (its `window`) unless a setting says otherwise.
     recogniser : str or Recogniser
     random_state : int
     """
@@ -65,7 +68,16 @@ class PerturbationStability(Scorer):
 
     def _deterministic(self):
         name = PRESETS.get(self.perturbation, (self.perturbation,))[0]
-        return name in ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "mixup")
+        return name in (
+            "affine",
+            "affine-no-flip",
+            "flip",
+            "rotation",
+            "scale",
+            "structured-occlusion",
+            "mixup",
+            "blur",
+        )
 
     def _cosines(self, images):
         """(N, K) cosine of each face's embedding with those of its perturbed copies."""
@@ -75,12 +87,20 @@ class PerturbationStability(Scorer):
             raise DataError(f"there is no perturbation {self.perturbation!r}; see perturbations.PERTURBATIONS")
         recogniser = as_recogniser(self.recogniser)
         draws = 1 if self._deterministic() else self.n_draws
+        settings = settings_for(recogniser, self.perturbation, self.settings)
         found = np.empty((len(images), draws))
         for start in range(0, len(images), CHUNK):
             part = images[start : start + CHUNK]
             clean = recogniser.embed(part)
             for draw in range(draws):
                 seeds = image_seeds(part, self.random_state, draw)
-                moved = perturb(part, self.perturbation, seeds=seeds, **(self.settings or {}))
+                moved = perturb(part, self.perturbation, seeds=seeds, **settings)
                 found[start : start + CHUNK, draw] = cosine(clean, recogniser.embed(moved))
         return found
+
+
+def settings_for(recogniser, perturbation, settings=None):
+    """Settings for `perturb`, with the recogniser's own window where the perturbation has one and none is given."""
+    name = PRESETS.get(perturbation, (perturbation,))[0]
+    own = {"window": recogniser.window} if "window" in PERTURBATIONS[name].settings else {}
+    return own | dict(settings or {})
