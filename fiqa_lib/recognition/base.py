@@ -132,7 +132,7 @@ class Recogniser:
     checksum : str or None
         SHA-256 of the file of weights, for tables and logs; None where there is no file.
     window : (top, left, bottom, right)
-        The part of the canonical crop that it looks at, in pixels; beyond it at most the rim of a filter's reach counts.
+        The part of the canonical crop that it looks at, in pixels (beyond it at most the reach of a filter counts).
     """
 
     name = "recogniser"
