@@ -62,7 +62,12 @@ def _add_score(commands):
     command = commands.add_parser("score", help=text, description=text)
     command.set_defaults(run=score)
     add = command.add_argument
-    add("inputs", nargs="+", metavar="PATH", help="image files, folders, lists of them (.txt, one path a line); or a video")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="PATH",
+        help="image files, folders, lists of them (.txt, one path a line); or a video",
+    )
     add("--method", required=True, metavar="NAME", help="a quality method; `methods` lists them")
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
     add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")

@@ -1,14 +1,14 @@
 """The face without what is around it: masks from 68 landmarks, what to put in place of the rest, and the head's pose.
 
-The landmarks are those of iBUG's scheme (Sagonas et al. 2016), found by dlib's predictor (`faces.landmarks`; its training
-data, 300-W, is for non-commercial use). In it, points 0-16 follow the jaw from ear to ear, 17-26 the brows, 27-35 the
+The landmarks are those of iBUG's scheme (Sagonas et al. 2016), found by dlib's predictor (`faces.landmarks`; its
+training data, 300-W, is for non-commercial use). Points 0-16 follow the jaw from ear to ear, 17-26 the brows, 27-35 the
 nose, 36-47 the eyes, 48-67 the lips; left and right are those of the picture.
 
-What 68 points do not know: they end at the brows, so their hull cuts off the forehead, and they say nothing about hair,
-ears, neck, glasses, beard or a hand before the face. `ellipse_mask` adds the forehead by a rule of thumb. A network that
-parses faces (BiSeNet trained on CelebAMask-HQ) labels each pixel by part, and denser landmarks (98 of WFLW, 468 of
-MediaPipe's mesh) follow more contours; neither comes with this course. Whatever makes a boolean (H, W) array will do as
-a mask: `fill` takes it.
+What 68 points do not know: they end at the brows, so their hull cuts off the forehead, and they say nothing about
+hair, ears, neck, glasses, beard or a hand before the face. `ellipse_mask` adds the forehead by a rule of thumb. A
+network that parses faces (BiSeNet trained on CelebAMask-HQ) labels each pixel by part, and denser landmarks (98 of
+WFLW, 468 of MediaPipe's mesh) follow more contours; neither comes with this course. Whatever makes a boolean (H, W)
+array will do as a mask: `fill` takes it.
 """
 
 from __future__ import annotations

@@ -149,8 +149,8 @@ def load_live_challenge(folder, *, training=False):
     of = "LIVE In the Wild"
     read = {}
     for key, name in LIVE_FILES.items():
-        file = _need(_found(folder, of, (f"{name}.mat",), ("Data", "ChallengeDB_release/Data")), folder, of, f"{name}.mat")
-        read[key] = _mat(file, name)
+        file = _found(folder, of, (f"{name}.mat",), ("Data", "ChallengeDB_release/Data"))
+        read[key] = _mat(_need(file, folder, of, f"{name}.mat"), name)
     images = _need(_found(folder, of, ("Images",), ("ChallengeDB_release",)), folder, of, "the folder Images")
     names = [str(np.ravel(cell)[0]) if np.size(cell) else "" for cell in np.ravel(read["images"])]
     mos, sd = (np.ravel(read[key]).astype(float) for key in ("mos", "sd"))

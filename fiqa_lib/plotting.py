@@ -394,4 +394,6 @@ def _mark_unscored(axis, table, x, scored, labelled):
         if rows.any():
             style = {"color": PALETTE[(order + 3) % len(PALETTE)], "marker": MARKERS[order % len(MARKERS)]}
             label = name.replace("_", " ") if labelled else None
-            axis.plot(x[rows], np.full(rows.sum(), 0.03), linestyle="", markersize=4, transform=place, label=label, **style)
+            axis.plot(
+                x[rows], np.full(rows.sum(), 0.03), linestyle="", markersize=4, transform=place, label=label, **style
+            )

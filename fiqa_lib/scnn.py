@@ -1,8 +1,9 @@
 """S-CNN: a network that learns what is wrong with a picture, by telling 39 distortions apart.
 
 Source: W. Zhang, K. Ma, J. Yan, D. Deng, Z. Wang, Blind image quality assessment using a deep bilinear convolutional
-neural network, IEEE TCSVT 30, 2020 (arXiv 1907.02665), section III.A: nine kinds of distortion at five levels, over- and
-under-exposure at two, make 39 classes. No human looks at a picture: each label is known, since we made the damage.
+neural network, IEEE TCSVT 30, 2020 (arXiv 1907.02665), section III.A: seven kinds of distortion at five levels, and
+over- and under-exposure at two, make 39 classes. No human looks at a picture: the label is known, since we made the
+damage.
 """
 
 from __future__ import annotations

@@ -137,8 +137,8 @@ def score_video(
 ):
     """Score the largest face of each frame.
 
-    Each frame is on its own: nothing is carried over from the one before it. Memory holds a few frames, `best` more, and
-    one row of the table for each frame.
+    Each frame is on its own: nothing is carried over from the one before it. Memory holds a few frames, `best` more,
+    and one row of the table for each frame.
 
     Parameters
     ----------

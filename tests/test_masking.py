@@ -114,9 +114,15 @@ def test_fill_keeps_the_face_and_nothing_else(orl):
         np.testing.assert_array_equal(filled[mask], image[mask])
     assert (fill(image, mask, "black")[~mask] == 0).all() and (fill(image, mask, "grey")[~mask] == 128).all()
     blurred = fill(image, mask, "blurred")
-    assert blurred[~mask].std() < image[~mask].std() and blurred[~mask].mean() == pytest.approx(image[~mask].mean(), rel=0.1)
+    assert blurred[~mask].std() < image[~mask].std() and blurred[~mask].mean() == pytest.approx(
+        image[~mask].mean(), rel=0.1
+    )
     np.testing.assert_array_equal(image, before)
-    for wrong in ((image, mask[:-1], "black"), (image, mask.astype(int), "black"), (image.astype(float), mask, "black")):
+    for wrong in (
+        (image, mask[:-1], "black"),
+        (image, mask.astype(int), "black"),
+        (image.astype(float), mask, "black"),
+    ):
         with pytest.raises(DataError, match="boolean mask"):
             fill(*wrong)
     with pytest.raises(DataError, match="fill 'pink'"):
