@@ -44,8 +44,9 @@ class VideoReader:
     """Iterates over the frames of a video file, and counts those that are lost.
 
     A frame is lost when the file announces it and none comes: the bytes are damaged, or the file ends too early. Where
-    frames are missing in the middle, the time stamps jump; that is how `lost_before` is found. A frame that the decoder
-    repaired with parts of its neighbours is not noticed.
+    frames are missing in the middle, the time stamps jump; that is how `lost_before` is found. AVI has no stamps: there
+    the number of lost frames is known but not their place, and frames behind them bear too early a time. A frame that
+    the decoder repaired with parts of its neighbours is not noticed.
 
     Attributes
     ----------
