@@ -177,6 +177,14 @@ class SCNN(nn.Module):
         return self.head(self.maps(x).mean((2, 3)))
 
 
+def fused(maps):
+    """The layers `SCNN.maps` with each batch norm drawn into its convolution: the same in evaluation, but faster."""
+    layers = []
+    for convolution, norm in zip(maps[0::3], maps[1::3], strict=True):
+        layers += [nn.utils.fuse_conv_bn_eval(convolution, norm), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last).eval()
+
+
 def normalise(images):
     """uint8 RGB (N, H, W, 3), or a float tensor (N, 3, H, W) in 0..255 -> network input (N, 3, H, W) float32."""
     if not isinstance(images, torch.Tensor):
@@ -220,7 +228,7 @@ def distorted_patches(images, count, *, patch=64, random_state=0):
     return patches, classes
 
 
-def pretrain(images, *, n_patches=7000, patch=64, batch=32, rate=1e-3, random_state=0):
+def pretrain(images, *, n_patches=4000, patch=64, batch=32, rate=2e-3, random_state=0):
     """Train an `SCNN` to tell the 39 classes apart, on patches that are seen once each.
 
     Parameters

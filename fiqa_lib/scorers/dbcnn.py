@@ -182,6 +182,12 @@ class BilinearNetwork(nn.Module):
     def forward(self, x):
         return self.linear(self.features(x))[:, 0]
 
+    def for_scoring(self):
+        """The same network with S-CNN's batch norms drawn into its convolutions; it shares the other weights."""
+        quick = BilinearNetwork(scnn.fused(self.first), self.second)
+        quick.linear = self.linear
+        return quick.eval()
+
 
 def bilinear(a, s):
     """Bilinear pooling of maps (B, C, h, w) and (B, D, h, w): (B, C * D), signed square root, length 1."""
@@ -240,19 +246,19 @@ class DBCNN(Scorer):
     learns = True
     claims = ()
     cost = "two networks and one matrix product"
-    quick = {"n_copies": 3, "n_patches": 390, "patch": 32, "n_tuning": 8, "max_faces": 40}
+    quick = {"n_patches": 390, "patch": 32, "n_tuning": 8, "max_faces": 30}
 
     def __init__(
         self,
         target="ssim",
-        n_copies=8,
+        n_copies=3,
         kinds=PERCEPTUAL,
         stream="recogniser",
         vgg_weights=None,
-        n_patches=6000,
+        n_patches=4000,
         patch=64,
         alpha=0.01,
-        n_tuning=400,
+        n_tuning=240,
         rate=1e-5,
         max_faces=None,
         recogniser="dlib",
@@ -300,7 +306,7 @@ class DBCNN(Scorer):
         first = scnn.pretrained(
             clean_images(training), n_patches=self.n_patches, patch=self.patch, random_state=self.random_state
         )
-        network = self._network(first.maps, self.vgg_weights)
+        network = self.build_network(first.maps, self.vgg_weights)
         self._fit_linear(network, training.images, targets)
         self._tune(network, training.images, targets)
         self.network_ = network
@@ -318,7 +324,8 @@ class DBCNN(Scorer):
         copies = random_degradations(faces, self.n_copies, self.kinds, random_state=self.random_state)
         return Faces.concat([clean, copies])
 
-    def _network(self, first, vgg_weights=None):
+    def build_network(self, first, vgg_weights=None):
+        """A `BilinearNetwork` of S-CNN maps and this scorer's second stream, before the linear unit is fitted."""
         if self.stream not in STREAMS:
             raise DataError(f"there is no stream {self.stream!r}; known: {', '.join(STREAMS)}")
         if self.stream == "vgg16":
@@ -349,7 +356,9 @@ class DBCNN(Scorer):
         network.requires_grad_(False)
 
     def _score(self, images, faces):
-        return _in_chunks(self.network_, images)
+        if getattr(self, "_quick_of", None) is not self.network_:
+            self._quick_of, self._quick = self.network_, self.network_.for_scoring()
+        return _in_chunks(self._quick, images)
 
     def get_state(self):
         """Weights of both streams and of the linear unit."""
@@ -357,7 +366,7 @@ class DBCNN(Scorer):
 
     def set_state(self, arrays):
         """Take up what `get_state` gave."""
-        self.network_ = state.restore_module(self._network(scnn.SCNN().maps), arrays).requires_grad_(False)
+        self.network_ = state.restore_module(self.build_network(scnn.SCNN().maps), arrays).requires_grad_(False)
 
 
 def clean_images(faces):
@@ -368,7 +377,7 @@ def clean_images(faces):
 
 def bilinear_features(network, images):
     """(N, C * 128) float32: what the linear unit of a `BilinearNetwork` sees of canonical crops."""
-    return _in_chunks(network.features, images)
+    return _in_chunks(network.for_scoring().features, images)
 
 
 def _in_chunks(function, images):
