@@ -55,6 +55,8 @@ class Cafi(Scorer):
         T of SER-FIQ.
     n_copies : int
         Degraded copies of each face for the calibration, of all kinds.
+    max_faces : int, optional
+        At most so many of the faces handed in, evenly spread over them.
     min_size : int
         Photographs and faces with fewer pixels on a side are refused by `assess`. A face has as many as the square of
         the photograph that its crop shows.
@@ -76,7 +78,7 @@ class Cafi(Scorer):
     cost = "one embedding, 68 landmarks, two networks"
     details = ("gate", "yaw", "pitch", "roll")
     # the bundled photographs have 92 x 112 pixels, less than CAFI asks for
-    quick = {"n_copies": 2, "quality": {**DBCNN.quick}, "n_passes": 20, "min_size": 64}
+    quick = {"n_copies": 2, "quality": {**DBCNN.quick}, "n_passes": 20, "max_faces": 80, "min_size": 64}
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class Cafi(Scorer):
         fmr=1e-3,
         n_passes=100,
         n_copies=4,
+        max_faces=None,
         min_size=112,
         recogniser="dlib",
         random_state=0,
@@ -100,6 +103,7 @@ class Cafi(Scorer):
         self.fmr = fmr
         self.n_passes = n_passes
         self.n_copies = n_copies
+        self.max_faces = max_faces
         self.min_size = min_size
         self.recogniser = recogniser
         self.random_state = random_state
@@ -128,6 +132,8 @@ class Cafi(Scorer):
             faces = Faces(faces.images, identities, faces.names, faces.attributes)
         if (faces.identities == "").any() or len(set(faces.identities)) < 2:
             raise DataError("the gate is calibrated on matches: faces of at least two known people are needed")
+        if self.max_faces is not None and self.max_faces < len(faces):
+            faces = faces[np.unique(np.linspace(0, len(faces) - 1, self.max_faces).round().astype(int))]
         recogniser = as_recogniser(self.recogniser)
         self.calibration_, self.threshold_ = calibrate_gate(
             faces, self._ser_fiq(recogniser), fmr=self.fmr, n_copies=self.n_copies, random_state=self.random_state
