@@ -244,7 +244,7 @@ class DBCNN(Scorer):
     """
 
     learns = True
-    claims = ()
+    claims = (*PERCEPTUAL, "colour_cast")
     cost = "two networks and one matrix product"
     quick = {"n_patches": 390, "patch": 32, "n_tuning": 8, "max_faces": 30}
 
@@ -258,7 +258,7 @@ class DBCNN(Scorer):
         n_patches=4000,
         patch=64,
         alpha=0.01,
-        n_tuning=240,
+        n_tuning=160,
         rate=1e-5,
         max_faces=None,
         recogniser="dlib",
@@ -307,8 +307,8 @@ class DBCNN(Scorer):
             clean_images(training), n_patches=self.n_patches, patch=self.patch, random_state=self.random_state
         )
         network = self.build_network(first.maps, self.vgg_weights)
-        self._fit_linear(network, training.images, targets)
-        self._tune(network, training.images, targets)
+        self.fit_linear(network, training.images, targets)
+        self.tune(network, training.images, targets)
         self.network_ = network
         return self
 
@@ -335,14 +335,15 @@ class DBCNN(Scorer):
         network = BilinearNetwork(first, second).requires_grad_(True)
         return network.to(memory_format=torch.channels_last).eval()
 
-    def _fit_linear(self, network, images, targets):
+    def fit_linear(self, network, images, targets):
+        """First stage: the ridge regression on what the frozen streams give becomes the linear unit, in place."""
         model = Ridge(alpha=self.alpha).fit(bilinear_features(network, images), targets)
         with torch.no_grad():
             network.linear.weight.copy_(torch.from_numpy(model.coef_.reshape(1, -1)))
             network.linear.bias.fill_(float(model.intercept_))
 
-    def _tune(self, network, images, targets):
-        """All weights, a few steps. Batch norm keeps its statistics: those of a small batch are worse."""
+    def tune(self, network, images, targets):
+        """Second stage: a few steps of all weights, in place. Batch norm keeps its statistics."""
         rng = np.random.default_rng(self.random_state)
         order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-self.n_tuning // len(images)))] or [[]])
         optimiser = torch.optim.Adam(network.parameters(), lr=self.rate)
