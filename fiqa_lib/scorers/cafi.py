@@ -14,11 +14,11 @@ from ..recognition import as_recogniser
 from ..recognition.base import crops_of
 from ..verification import fit_threshold
 from .base import Scorer, register
-from .dbcnn import DBCNN, targets_of
+from .dbcnn import DBCNN
 from .ser_fiq import Calibration, SerFiq
 
 REGIONS = (*masking.REGIONS, "mean", None)
-TRAIN_ON = ("faces", "masked")
+TRAIN_ON = ("masked", "faces")
 STATUS = ("ok", "refused")
 
 
@@ -34,8 +34,9 @@ class Cafi(Scorer):
 
     Faithful: the order of the parts, T = 100, the black hull, pose by solvePnP, nothing below 112 x 112 pixels,
     landmarks and masks at 384 x 384. Changed: the gate's threshold is one of the calibrated score, since 0.5 of the raw
-    one means nothing with another recogniser; DBCNN is this course's, whose input is the canonical crop of 192 pixels;
-    the pose is that of the aligned crop, with the roll that alignment took out added where it is known.
+    one means nothing with another recogniser; DBCNN is this course's, whose input is the canonical crop of 192 pixels,
+    and learns on masked faces, since black ground is foreign to one that learned on whole pictures (notebook 13); the
+    pose is that of the aligned crop, with the roll that alignment took out added where it is known.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ class Cafi(Scorer):
         What is kept of the face: see `masking`. "mean" is one hull for all, that of the training people's mean
         landmarks; None: no mask. Both are controls.
     fill : {"black", "grey", "blurred"}
-    train_on : {"faces", "masked"}
-        What DBCNN learns on: whole crops, as CAFI's did, or masked ones.
+    train_on : {"masked", "faces"}
+        What DBCNN learns on: masked faces, as it will see them; or whole crops, as CAFI's did.
     quality : dict, optional
         Parameters of `DBCNN` other than its defaults.
     fmr : float
@@ -86,7 +87,7 @@ class Cafi(Scorer):
         gate=0.7,
         region="hull",
         fill="black",
-        train_on="faces",
+        train_on="masked",
         quality=None,
         fmr=1e-3,
         n_passes=100,
@@ -165,10 +166,7 @@ class Cafi(Scorer):
         dbcnn = self._blank_dbcnn()
         if self.train_on == "faces" or self.region is None:
             return dbcnn.fit(faces)
-        training = dbcnn.training_faces(faces)  # the target belongs to the face before it was masked
-        training = training.with_attributes(opinion=targets_of(training, dbcnn.target))
-        masked = Faces(self.masked(training), training.identities, training.names, training.attributes)
-        return dbcnn.set_params(target="opinion").fit(masked)
+        return dbcnn.fit(faces, change=self.masked)
 
     # --- scoring
 

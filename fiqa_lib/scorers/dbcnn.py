@@ -278,7 +278,7 @@ class DBCNN(Scorer):
         self.recogniser = recogniser
         self.random_state = random_state
 
-    def fit(self, faces, identities=None):
+    def fit(self, faces, identities=None, change=None):
         """Pre-train S-CNN on the clean faces, make degraded copies, fit the linear unit, tune all.
 
         Parameters
@@ -287,6 +287,9 @@ class DBCNN(Scorer):
             Clean, or with degraded copies among them (attributes `kind`, `severity`, `source`); with the target
             "opinion" pictures as `opinion_sets.crops` gives them.
         identities : ignored
+        change : callable, optional
+            Faces -> images (N, 192, 192, 3): what is done to the faces before this judge sees them, such as masking.
+            The target stays that of the faces as they were, and S-CNN learns on them.
 
         Raises
         ------
@@ -307,8 +310,9 @@ class DBCNN(Scorer):
             clean_images(training), n_patches=self.n_patches, patch=self.patch, random_state=self.random_state
         )
         network = self.build_network(first.maps, self.vgg_weights)
-        self.fit_linear(network, training.images, targets)
-        self.tune(network, training.images, targets)
+        images = training.images if change is None else change(training)
+        self.fit_linear(network, images, targets)
+        self.tune(network, images, targets)
         self.network_ = network
         return self
 
