@@ -38,6 +38,9 @@ class Cafi(Scorer):
     and learns on masked faces, since black ground is foreign to one that learned on whole pictures (notebook 13); the
     pose is that of the aligned crop, with the roll that alignment took out added where it is known.
 
+    Blind: the gate to what SER-FIQ overlooks (an object before the face among it); the judge to what DBCNN does. The
+    outline of the hull moves the score about as much as the difference between two good faces does (notebook 13).
+
     Parameters
     ----------
     gate : float in 0..1, or None
