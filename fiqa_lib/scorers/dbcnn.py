@@ -214,8 +214,8 @@ class DBCNN(Scorer):
 
     Blind: to whether a face can be recognised. On bundled faces the mean score falls from 1.0 to 0.05 under noise and
     to 0.6 under blur, but only to 0.85 with a face mask, 0.8 for a turned head and 0.75 behind sunglasses. A kind of
-    damage that it never met is seen, and misjudged in size (notebook 12). Darkness is damage to it; whether that includes dark skin was
-    not measured: these people cannot tell.
+    damage that it never met is seen, and misjudged in size (notebook 12). Darkness is damage to it; whether it takes
+    dark skin for that was not measured, since these few people cannot tell.
 
     Parameters
     ----------
