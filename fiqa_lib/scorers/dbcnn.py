@@ -223,8 +223,8 @@ class DBCNN(Scorer):
         See `targets_of`.
     n_copies : int
         Degraded copies that `fit` makes of each face. Faces handed in that are degraded already are taken as they are.
-    kinds : sequence of str
-        Of these copies.
+    kinds : sequence of str, optional
+        Of these copies. Default: `PERCEPTUAL`.
     stream : {"recogniser", "vgg16"}
         The second stream.
     vgg_weights : path, optional
@@ -249,7 +249,7 @@ class DBCNN(Scorer):
     """
 
     learns = True
-    claims = (*PERCEPTUAL, "colour_cast")
+    claims = ("uneven_light", "low_contrast", "gaussian_blur", "motion_blur", "low_light", "sensor_noise", "jpeg")
     cost = "two networks and one matrix product"
     quick = {"n_patches": 390, "patch": 32, "n_tuning": 8, "max_faces": 30}
 
@@ -257,7 +257,7 @@ class DBCNN(Scorer):
         self,
         target="ssim",
         n_copies=3,
-        kinds=PERCEPTUAL,
+        kinds=None,
         stream="recogniser",
         vgg_weights=None,
         n_patches=4000,
@@ -330,7 +330,8 @@ class DBCNN(Scorer):
         if self.max_faces is not None and self.max_faces < len(faces):
             faces = faces[np.unique(np.linspace(0, len(faces) - 1, self.max_faces).round().astype(int))]
         clean = faces.with_attributes(kind=CLEAN, severity=0.0, source=faces.names)
-        copies = random_degradations(faces, self.n_copies, self.kinds, random_state=self.random_state)
+        kinds = PERCEPTUAL if self.kinds is None else self.kinds
+        copies = random_degradations(faces, self.n_copies, kinds, random_state=self.random_state)
         return Faces.concat([clean, copies])
 
     def build_network(self, first, vgg_weights=None):
