@@ -27,8 +27,9 @@ SUFFIXES = tuple(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .ogv 
 COLUMNS = ["frame", "time_s", "lost_before", "status", "score", "face_x", "face_y", "face_w", "face_h"]
 COLUMNS += ["inter_eye_px", "detector_score", "n_faces"]
 CHUNK = 8
-PATIENCE = 100
-"""So many reads in a row may fail before the video counts as ended: damage in the middle fails too."""
+PATIENCE = 100, 50_000
+"""So many reads in a row may fail before the video counts as ended, at least and at most: damage in the middle fails
+too, so as many failures as there are frames to come are borne, but a damaged header may announce millions."""
 
 
 class Frame(NamedTuple):
@@ -88,7 +89,7 @@ class VideoReader:
 
     def __iter__(self):
         failures, before = 0, None
-        while failures < PATIENCE:
+        while failures < min(max(PATIENCE[0], self.announced - self.n_read), PATIENCE[1]):
             good, image = self._capture.read()
             if not good or image is None:
                 failures += 1
@@ -124,7 +125,7 @@ class Scored(NamedTuple):
     def summary(self):
         """One sentence for people."""
         counts = ", ".join(f"{count} {status}" for status, count in self.table["status"].value_counts().items())
-        lost = f"; {self.n_lost} frames were lost" if self.n_lost else ""
+        lost = f"; {self.n_lost} {'frame was' if self.n_lost == 1 else 'frames were'} lost" if self.n_lost else ""
         return f"{len(self.table)} frames: {counts}{lost}"
 
 

@@ -111,7 +111,7 @@ def test_damage_in_the_middle_loses_only_itself(tmp_path, orl_images, suffix, co
     after = score_video(damaged(whole, tmp_path), sharpness())
     table = after.table
     assert 0 < after.n_lost < 10 and len(table) + after.n_lost == count
-    assert f"{after.n_lost} frames were lost" in after.summary()
+    assert f"{after.n_lost} frame" in after.summary() and " lost" in after.summary()
     assert table.time_s.is_monotonic_increasing
     first = int(0.4 * count)
     np.testing.assert_allclose(table.score[:first], before.score[:first])
@@ -188,6 +188,10 @@ def test_lost_frames_are_found_by_the_stamps_and_by_failed_reads(monkeypatch, fi
 def test_many_failures_in_a_row_are_no_end(monkeypatch, film):
     _, frames = told(monkeypatch, film, [0, *[None] * 60, 6100], announced=62)
     assert len(frames) == 2 and frames[1].lost_before == 60
+    _, frames = told(monkeypatch, film, [0, *[None] * 300, 30100], announced=302)
+    assert len(frames) == 2 and frames[1].lost_before == 300
+    reader, frames = told(monkeypatch, film, [0, 100], announced=2**31 - 1)  # a header that lies ends all the same
+    assert len(frames) == 2 and reader.n_lost == 2**31 - 3
 
 
 def test_uneven_stamps_alone_are_no_loss(monkeypatch, film):
