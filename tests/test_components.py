@@ -348,15 +348,18 @@ def test_mirror_swaps_left_and_right(astronaut):
 
 def test_size_of_the_photograph_changes_only_the_pixels_between_the_eyes(astronaut):
     image, found, points = astronaut
-    first = values(measure(image, detections=found, points=points))
-    for scale in (2, 4):
+    tables = {}
+    for scale in (1, 3, 6):
         large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        second = values(measure(large, detections=found, points=(points + 0.5) * scale - 0.5))
-        assert second.pop("InterEyeDistance") == pytest.approx(scale * first["InterEyeDistance"])
-        assert second.pop("BlockEffect") < 0.3  # bound to the pixels of the file
-        for name, value in second.items():
-            tolerance = 0.12 if name == "BackgroundEdges" else 0.05  # fine texture, resampled twice
-            assert value == pytest.approx(first[name], rel=tolerance, abs=0.02), (name, scale)
+        tables[scale] = values(measure(large, detections=found, points=(points + 0.5) * scale - 0.5))
+    for scale, table in tables.items():
+        assert table["InterEyeDistance"] == pytest.approx(scale * tables[1]["InterEyeDistance"])
+        for name, value in table.items():
+            if name in ("InterEyeDistance", "BlockEffect"):  # blocks are bound to the pixels of the file
+                continue
+            # fine texture of a background gets softer when it is enlarged to the standard's scale
+            tolerance = 0.05 if name != "BackgroundEdges" else 0.15 if scale == 1 else 0.08
+            assert value == pytest.approx(tables[3][name], rel=tolerance, abs=0.02), (name, scale)
 
 
 def test_framing_changes_only_what_is_about_framing(astronaut):
