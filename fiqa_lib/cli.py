@@ -58,18 +58,25 @@ def _share(text):
 
 
 def _add_score(commands):
-    text = "score photographs: one row for every input, in order, whatever is wrong with it"
+    text = "score photographs: one row for every input, in order, whatever is wrong with it; or a video, frame by frame"
     command = commands.add_parser("score", help=text, description=text)
     command.set_defaults(run=score)
     add = command.add_argument
-    add("inputs", nargs="+", metavar="PATH", help="image files, folders, or lists of them (.txt, one path a line)")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="PATH",
+        help="image files, folders, lists of them (.txt, one path a line); or a video",
+    )
     add("--method", required=True, metavar="NAME", help="a quality method; `methods` lists them")
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
     add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
     add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
     add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
     add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
-    add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces")
+    add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces; video: timeline")
+    add("--best", type=int, default=0, metavar="N", help="video: write the N best frames to --best-dir")
+    add("--best-dir", type=Path, metavar="DIR", help="video: the folder for the best frames")
     add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
     add("--restart", action="store_true", help="do not go on with a run of the same command that was interrupted")
     add("--strict", action="store_true", help="stop at the first input that can't be scored")
@@ -78,9 +85,10 @@ def _add_score(commands):
 
 
 def score(arguments):
-    """Score photographs into a table; see `scoring.score_files`."""
+    """Score photographs, or one video, into a table; see `scoring.score_files` and `video.score_video`."""
     from . import scoring
 
+    film = _video_of(arguments)
     scorer = scoring.make_scorer(
         arguments.method,
         _parameters(arguments.param),
@@ -88,6 +96,8 @@ def score(arguments):
         weights=arguments.weights,
         model=arguments.model,
     )
+    if film is not None:
+        return _score_video(arguments, film, scorer)
     inputs = scoring.list_inputs(arguments.inputs)
     table = scoring.score_files(
         inputs,
@@ -103,6 +113,41 @@ def score(arguments):
         scoring.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
     print(f"{len(table)} inputs: {counts}. Written: {arguments.out}")
+
+
+def _video_of(arguments):
+    """The video among the inputs, or None; DataError where the options do not fit."""
+    from .video import SUFFIXES
+
+    films = [text for text in arguments.inputs if Path(text).suffix.lower() in SUFFIXES and not Path(text).is_dir()]
+    if films and len(arguments.inputs) > 1:
+        raise DataError(f"{films[0]}: a video is scored alone; give one video, or photographs without it")
+    if not films and (arguments.best or arguments.best_dir):
+        raise DataError("--best and --best-dir are for a video; the table of photographs can be sorted by score")
+    if films and (arguments.best > 0) != (arguments.best_dir is not None):
+        raise DataError("--best N (from 1) and --best-dir DIR belong together")
+    if films and arguments.strict:
+        raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
+    return films[0] if films else None
+
+
+def _score_video(arguments, film, scorer):
+    from . import video
+
+    result = video.score_video(
+        film,
+        scorer,
+        arguments.out,
+        fallback=arguments.fallback,
+        best=arguments.best,
+        best_dir=arguments.best_dir,
+        restart=arguments.restart,
+        progress=not arguments.no_progress,
+    )
+    if arguments.plot:
+        video.timeline(result.table, arguments.plot, title=f"{Path(film).name}: {arguments.method}")
+    best = f" Best frames: {arguments.best_dir}" if result.best else ""
+    print(f"{result.summary()}. Written: {arguments.out}{best}")
 
 
 def _parameters(given):

@@ -349,3 +349,51 @@ def det(curves, *, title=None, height=4.6):
     axis.set_yticklabels(names)
     axis.legend()
     return fig
+
+
+@_styled
+def timeline(table, series, *, time="time_s", xlabel="time in the video, seconds", title=None, height=None):
+    """Scores over the time of a video, one panel for each; frames without a score leave a gap and a mark.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `video.score_video` gives it: `time_s`, and where there are `status` and `lost_before`, these are drawn too.
+    series : dict column -> label
+        What is drawn, from top to bottom.
+    time : str
+        The column of the x axis.
+    """
+    if len(table) == 0:
+        raise DataError("no frame to draw")
+    fig, axes = figure(len(series), 1, height=height or 1.2 + 1.7 * len(series), sharex=True, squeeze=False)
+    x = table[time].to_numpy(float)
+    for index, (axis, (column, label)) in enumerate(zip(axes[:, 0], series.items(), strict=True)):
+        y = table[column].to_numpy(float)
+        axis.plot(x, np.where(np.isfinite(y), y, np.nan), color=PALETTE[index % len(PALETTE)], linewidth=1.4)
+        axis.set_ylabel(label)
+        _mark_unscored(axis, table, x, np.isfinite(y), labelled=index == 0)
+    axes[-1, 0].set_xlabel(xlabel)
+    if title:
+        axes[0, 0].set_title(title)
+    if axes[0, 0].get_legend_handles_labels()[0]:
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return fig
+
+
+def _mark_unscored(axis, table, x, scored, labelled):
+    """Marks at the foot of a panel for frames without a score, by their status, and for lost frames."""
+    place = axis.get_xaxis_transform()
+    groups = []
+    if "status" in table:
+        status = table["status"].to_numpy(str)
+        groups = [(name, ~scored & (status == name)) for name in dict.fromkeys(status[~scored])]
+    if "lost_before" in table:
+        groups.append(("frames lost before", table["lost_before"].to_numpy() > 0))
+    for order, (name, rows) in enumerate(groups, start=1):
+        if rows.any():
+            style = {"color": PALETTE[(order + 3) % len(PALETTE)], "marker": MARKERS[order % len(MARKERS)]}
+            label = name.replace("_", " ") if labelled else None
+            axis.plot(
+                x[rows], np.full(rows.sum(), 0.03), linestyle="", markersize=4, transform=place, label=label, **style
+            )

@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -59,6 +60,8 @@ class Scorer(BaseEstimator):
         Kinds of `degradations.KINDS` with which the mean score falls. The common tests hold each method to them.
     cost : str
         Work for one face, in a few words, for the list of methods.
+    details : tuple of str
+        Columns that `assess` gives besides the score, for tables.
     quick : dict
         Constructor parameters with which `fit` is fast: less data or fewer steps, never another path. The common tests
         and quick runs of notebooks use them.
@@ -70,6 +73,7 @@ class Scorer(BaseEstimator):
     learns = False
     claims = ()
     cost = ""
+    details = ()
     quick = {}
 
     def fit(self, faces, identities=None):
@@ -117,6 +121,17 @@ class Scorer(BaseEstimator):
         if scores.shape != (len(images),) or np.isnan(scores).any():
             raise DataError(f"{self!r} gave {scores.shape} scores, {np.isnan(scores).sum()} of them NaN: a bug")
         return scores
+
+    def assess(self, faces):
+        """Scores and whatever else the method says, for tables of photographs and of frames.
+
+        Returns
+        -------
+        DataFrame with N rows
+            `score`, NaN or infinite where there is none, and the columns `details`. A method that refuses faces also
+            gives `status` ("ok" or "refused") and `reason`.
+        """
+        return pd.DataFrame({"score": self.score_samples(faces)})
 
     def _score(self, images, faces):
         raise NotImplementedError
