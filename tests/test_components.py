@@ -171,6 +171,17 @@ def test_messages_know_the_side():
     assert "assessed" in message("EyesOpen", np.nan)
 
 
+def test_some_framing_needs_no_message():
+    """The published curves of head size and margins contradict each other; the limits of messages must not."""
+    names = ("HeadSize", "MarginAboveOfTheFaceImage", "MarginBelowOfTheFaceImage")
+    framings = [
+        (size, above, 1 / size - above) for size in np.linspace(0.2, 0.7, 501) for above in np.arange(1, 3, 0.02)
+    ]
+    scalars = np.array([to_scalar(name, column) for name, column in zip(names, np.transpose(framings), strict=True)])
+    assert scalars.min(axis=0).max() < 50  # whatever the framing, one of the three calls it bad
+    assert any(not any(message(n, x) for n, x in zip(names, raws, strict=True)) for raws in framings[::7])
+
+
 # ---------------------------------------------------------------------------------------------- hand-made pictures
 
 MIRRORED = [

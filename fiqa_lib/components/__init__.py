@@ -17,7 +17,8 @@ Federal Office for Information Security).
 - **Left out**: what needs a trained model that is not bundled (`COMPONENTS[name].needs`). Three of these have the
   nearest honest measure under a name of its own: `BlurEffect`, `BlockEffect`, `BackgroundEdges` (`own` is True).
 - **Blind**: the standard names no limits below which a picture is refused. The `limit` below which there is a message
-  is this course's: where the published curve passes 50, and 20 degrees for the head pose.
+  is this course's: where the published curve passes 50; 20 degrees for the head pose; 5 for the head's size, whose
+  published curve contradicts those of the margins.
 
 `maps` holds the components, their mappings and messages, and needs no picture; `measures` looks at pictures.
 """
