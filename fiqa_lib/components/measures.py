@@ -353,6 +353,7 @@ _ALIGNED_MEASURES = {
 }
 
 NO_FACE = "No face was found: show one face, upright and large enough."
+_NOT_WITHOUT = "Could not be assessed: no face was found."
 _NO_BACKGROUND = "Could not be assessed: there is too little background beside the head."
 _NOT_COUNTED = "Could not be assessed: the faces of the photograph were not counted."
 _WHY_NOT = {"BackgroundEdges": _NO_BACKGROUND, "SingleFacePresent": _NOT_COUNTED}
@@ -378,7 +379,7 @@ def measure(image, *, detector=None, detections=None, points=None):
     DataFrame
         One row for each name in `MEASURED`, always in that order: `component`, `raw` (float; NaN where it could not be
         assessed), `scalar` (int 0..100, or -1) and `message` (what to do about it; "" where nothing). Without a face
-        each row has -1 and `NO_FACE`.
+        each row has -1, and the message of `SingleFacePresent` is `NO_FACE`.
 
     Raises
     ------
@@ -393,18 +394,18 @@ def measure(image, *, detector=None, detections=None, points=None):
     found = credible(list(detections or ()))
     if points is None:
         if not found:
-            return _table({}, NO_FACE)
+            return _table({}, {name: NO_FACE if name == "SingleFacePresent" else _NOT_WITHOUT for name in MEASURED})
         points = landmarks(image, found[0], 68)
     portrait = Portrait(image, points, [box.width * box.height for box in found])
     return _table({name: _MEASURES[name](portrait) for name in MEASURED})
 
 
-def _table(raws, why=None):
+def _table(raws, why=_WHY_NOT):
     rows = []
     for name in MEASURED:
         raw = float(raws.get(name, float("nan")))
         scalar = to_scalar(name, raw)
-        text = message(name, raw) if scalar >= 0 else why or _WHY_NOT.get(name, "Could not be assessed.")
+        text = message(name, raw) if scalar >= 0 else why.get(name, "Could not be assessed.")
         rows.append((name, raw, scalar, text))
     return pd.DataFrame(rows, columns=["component", "raw", "scalar", "message"])
 
