@@ -397,3 +397,74 @@ def _mark_unscored(axis, table, x, scored, labelled):
             axis.plot(
                 x[rows], np.full(rows.sum(), 0.03), linestyle="", markersize=4, transform=place, label=label, **style
             )
+
+
+@_styled
+def matrix(table, *, label, limit=None, written=0.0, digits=0, width=9.6, height=None, title=None):
+    """A table of changes as a coloured matrix with numbers, zero in the middle of the scale.
+
+    Parameters
+    ----------
+    table : DataFrame of numbers
+        Its index stands on the left, its columns below.
+    label : str
+        What the numbers are; beside the scale.
+    limit : float, optional
+        The scale ends at plus and minus this. Default: the largest number.
+    written : float
+        Numbers smaller than this are left out of the cells.
+    digits : int
+        Decimals of the numbers.
+
+    Returns
+    -------
+    Figure
+    """
+    values = table.to_numpy(float)
+    limit = limit or max(np.nanmax(np.abs(values)), 1e-9)
+    fig, axis = figure(width=width, height=height or 1.4 + 0.24 * len(table))
+    drawn = axis.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value) and abs(value) >= written:
+            colour = "white" if abs(value) > 0.6 * limit else "black"
+            axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=7.5, color=colour)
+    axis.set_xticks(range(table.shape[1]), table.columns, rotation=55, ha="right", rotation_mode="anchor", fontsize=8.5)
+    axis.set_yticks(range(table.shape[0]), table.index, fontsize=8.5)
+    axis.grid(False)
+    axis.set_title(title)
+    fig.colorbar(drawn, label=label, shrink=0.8)
+    return fig
+
+
+@_styled
+def intervals(table, *, xlabel, chance=1.0, groups=None, width=7.4, height=None, title=None):
+    """Values with intervals, one row each from the top down, and the line of chance.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `area`, `low`, `high` (or other three, in this order); the index names the rows.
+    xlabel : str
+    chance : float
+        Where the dotted line stands.
+    groups : dict row -> str, optional
+        Rows of one group share colour and marker; the legend names the groups.
+
+    Returns
+    -------
+    Figure
+    """
+    fig, axis = figure(width=width, height=height or 0.9 + 0.21 * len(table))
+    names = list(dict.fromkeys((groups or {}).get(row, "") for row in table.index))
+    for index, name in enumerate(names):
+        rows = [place for place, row in enumerate(table.index) if (groups or {}).get(row, "") == name]
+        value, low, high = table.iloc[rows, :3].to_numpy(float).T
+        style = {"color": PALETTE[index % len(PALETTE)], "fmt": MARKERS[index % len(MARKERS)], "capsize": 3}
+        axis.errorbar(value, rows, xerr=[value - low, high - value], label=name or None, **style)
+    axis.axvline(chance, color="black", linewidth=1, linestyle=":")
+    axis.set_yticks(range(len(table)), table.index, fontsize=9)
+    axis.invert_yaxis()
+    axis.set(xlabel=xlabel, title=title)
+    if any(names):
+        axis.legend()
+    return fig
