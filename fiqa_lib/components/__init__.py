@@ -12,8 +12,9 @@ Federal Office for Information Security).
   white D50.
 - **Changed**: 68 landmarks instead of 98 (two pairs of lid points for each eye instead of three); the face region is
   their convex hull, since no network here cuts out what covers the face; alignment by least squares; head pose by six
-  points and a mean head (`masking.head_pose`) instead of a network; the eye on *that* side for the left and right
-  margin; sizes and margins from border to border, half a pixel more than whole coordinates say.
+  points and a mean head (`masking.head_pose`) instead of a network. The left and right margins are those of the eye on
+  that side; OFIQ's code takes the other eye, so its raw values are larger by about 1. `SingleFacePresent` is a ratio of
+  areas; OFIQ's code takes its square root. Borders are half a pixel beyond the first and last pixel's centre.
 - **Left out**: what needs a trained model that is not bundled (`COMPONENTS[name].needs`). Three of these have the
   nearest honest measure under a name of its own: `BlurEffect`, `BlockEffect`, `BackgroundEdges` (`own` is True).
 - **Blind**: the standard names no limits below which a picture is refused. The `limit` below which there is a message
