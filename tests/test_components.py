@@ -540,6 +540,13 @@ def test_a_face_at_the_border_and_one_beyond_it(astronaut):
     assert outside["LuminanceMean"] == -1 and outside["LeftwardCropOfTheFaceImage"] == 100
 
 
+def test_useless_landmarks_of_a_found_face_do_not_stop_a_batch(astronaut, monkeypatch):
+    image, found, _ = astronaut
+    monkeypatch.setattr(components.measures, "landmarks", lambda *arguments: np.full((68, 2), 7.0))
+    table = measure(image, detections=found)
+    assert (table["scalar"] == -1).all() and table["message"].str.contains("coincide").all()
+
+
 def test_bad_input_is_refused(astronaut):
     image, _, points = astronaut
     for wrong in (image[..., 0], image.astype(float), image[:0], image[..., :2]):

@@ -354,6 +354,7 @@ _ALIGNED_MEASURES = {
 
 NO_FACE = "No face was found: show one face, upright and large enough."
 _NOT_WITHOUT = "Could not be assessed: no face was found."
+_NO_LANDMARKS = "Could not be assessed: the landmarks of the face coincide."
 _NO_BACKGROUND = "Could not be assessed: there is too little background beside the head."
 _NOT_COUNTED = "Could not be assessed: the faces of the photograph were not counted."
 _WHY_NOT = {"BackgroundEdges": _NO_BACKGROUND, "SingleFacePresent": _NOT_COUNTED}
@@ -392,11 +393,15 @@ def measure(image, *, detector=None, detections=None, points=None):
     if detections is None and points is None:
         detections = (detector or DlibHog())(image)
     found = credible(list(detections or ()))
-    if points is None:
-        if not found:
-            return _table({}, {name: NO_FACE if name == "SingleFacePresent" else _NOT_WITHOUT for name in MEASURED})
-        points = landmarks(image, found[0], 68)
-    portrait = Portrait(image, points, [box.width * box.height for box in found])
+    if points is None and not found:
+        return _table({}, {name: NO_FACE if name == "SingleFacePresent" else _NOT_WITHOUT for name in MEASURED})
+    where = landmarks(image, found[0], 68) if points is None else points
+    try:
+        portrait = Portrait(image, where, [box.width * box.height for box in found])
+    except DataError:
+        if points is not None:
+            raise
+        return _table({}, dict.fromkeys(MEASURED, _NO_LANDMARKS))  # in a batch one useless face is no reason to stop
     return _table({name: _MEASURES[name](portrait) for name in MEASURED})
 
 
