@@ -1,0 +1,524 @@
+"""Restoration of faces by a conditional GAN: any photograph of a person in, that person's best photograph out.
+
+The idea is FaceQgen's (Hernandez-Ortega, Fierrez, Serna & Morales, FG 2021, arXiv 2201.00770): a generator learns from
+pairs (any image of a person, the one high-quality image of that person). No quality label is needed. How much a face
+changes under restoration then says how good it was; `scorers.faceqgen` makes scores of it.
+
+Layers and loss weights of the paper are not public. Here, and this is our choice: a U-Net (Ronneberger et al. 2015)
+against a PatchGAN discriminator (Isola et al. 2017) with the least-squares loss (Mao et al. 2017), L1, and the cosine of
+embeddings. Networks work on luminance, on `size` x `size` pixels of the window that dlib's recogniser looks at.
+"""
+
+from __future__ import annotations
+
+import copy
+import numbers
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+from torch.nn import functional
+
+from . import state
+from .cache import content_key
+from .degradations import CLEAN, random_degradations
+from .errors import DataError, WeightsError
+from .faces import CHIP_ORIGIN, SIZE, DlibHog, Faces
+from .recognition import DlibResNet, arcface_crop_tensor, as_recogniser
+from .recognition.base import crops_of
+
+WINDOW = 150
+"""Side of the window of the canonical crop that is restored, at `CHIP_ORIGIN`: what dlib's recogniser looks at."""
+SEVERITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
+"""Severities of the degraded copies in training; up to two kinds together."""
+BALANCE = 0.8
+"""The discriminator is not updated in a step in which it already tells this share of images apart."""
+MEASURES = ("mse", "ssim", "d_input", "d_restored")
+"""What `Restorer.measures` gives, higher for better faces: minus the MSE, the SSIM, the discriminator on both."""
+CHUNK = 64
+
+# --- pictures ----------------------------------------------------------------------------------------------------
+
+
+def luminance(images, size):
+    """What the networks see of canonical crops.
+
+    Parameters
+    ----------
+    images : array (N, 192, 192, 3) uint8
+    size : int
+        Pixels along a side; 64 puts the eyes 22 pixels apart.
+
+    Returns
+    -------
+    array (N, size, size) float32 in 0..1
+        Luma (ITU-R BT.601) of the window, shrunk by area mean.
+    """
+    row, column = CHIP_ORIGIN
+    window = images[:, row : row + WINDOW, column : column + WINDOW]
+    found = np.empty((len(images), size, size), np.float32)
+    for picture, target in zip(window, found, strict=True):
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        cv2.resize(grey.astype(np.float32) / 255, (size, size), target, interpolation=cv2.INTER_AREA)
+    return found
+
+
+def canonical(luma):
+    """Canonical crops from the networks' pictures, differentiable: (N, 1, S, S) tensor -> (N, 1, 192, 192), same range.
+
+    Enlarged to the window bilinearly; around it the border is repeated, since nothing was restored there.
+    """
+    window = functional.interpolate(luma, size=(WINDOW, WINDOW), mode="bilinear", align_corners=False)
+    top, left = CHIP_ORIGIN
+    return functional.pad(window, (left, SIZE - WINDOW - left, top, SIZE - WINDOW - top), mode="replicate")
+
+
+def as_images(luma):
+    """(N, S, S) luma in 0..1 -> canonical crops (N, 192, 192, 3) uint8, grey, for any recogniser or scorer."""
+    grey = canonical(torch.from_numpy(np.ascontiguousarray(luma, np.float32))[:, None])[:, 0].numpy()
+    return np.repeat(np.rint(255 * grey.clip(0, 1)).astype(np.uint8)[..., None], 3, axis=3)
+
+
+def embed_luma(luma, recogniser):
+    """Embeddings of the networks' pictures, with gradients: `recogniser.embed(as_images(luma))` but for rounding.
+
+    Parameters
+    ----------
+    luma : tensor (N, 1, S, S) in 0..1
+    recogniser : TorchRecogniser
+        On the same device.
+
+    Returns
+    -------
+    tensor (N, dim)
+    """
+    crops = 255 * canonical(luma).expand(-1, 3, -1, -1)
+    if isinstance(recogniser, DlibResNet):
+        row, column = CHIP_ORIGIN
+        chips = crops[:, :, row : row + WINDOW, column : column + WINDOW]
+    else:
+        chips = arcface_crop_tensor(crops)
+    return recogniser.module(recogniser.normalise(chips))
+
+
+# --- networks ----------------------------------------------------------------------------------------------------
+
+
+def _layer(n_in, n_out, stride=1):
+    # group norm, not batch norm: a restoration must not depend on the faces beside it
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1), nn.GroupNorm(4, n_out), nn.LeakyReLU(0.2))
+
+
+class Generator(nn.Module):
+    """U-Net: (B, 1, S, S) in 0..1 -> the same shape and range; S a multiple of 16.
+
+    Each 2x2 block of pixels becomes four channels at half the size, and back at the end, which costs a quarter of
+    layers at full size. In between, features shrink three times (to S / 16) and grow again; each stage of the way up
+    also gets the features of the same size on the way down (the skip connections that make it a U).
+    """
+
+    def __init__(self, width=32):
+        super().__init__()
+        channels = [width, 2 * width, 4 * width, 4 * width]
+        self.down = nn.ModuleList([_layer(4, width)])
+        self.down += [_layer(a, b, stride=2) for a, b in zip(channels[:-1], channels[1:], strict=True)]
+        self.middle = _layer(channels[-1], channels[-1])
+        self.up = nn.ModuleList([_layer(channels[i] + channels[i - 1], channels[i - 1]) for i in (3, 2, 1)])
+        self.last = nn.Conv2d(width, 4, 3, padding=1)
+        nn.init.zeros_(self.last.weight)  # training starts from plain grey, whatever the seed
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x):
+        x, skips = functional.pixel_unshuffle(2 * x - 1, 2), []
+        for layer in self.down:
+            x = layer(x)
+            skips.append(x)
+        x = self.middle(x)
+        for layer, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = layer(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
+        return functional.pixel_shuffle(self.last(x), 2).sigmoid()
+
+
+class Discriminator(nn.Module):
+    """PatchGAN: (B, 1, S, S) in 0..1 -> (B, 1, S/8, S/8), one verdict for each patch of 38 x 38 pixels.
+
+    Trained towards 1 on best photographs and 0 on restorations. It never sees the generator's input: so it can judge
+    any single picture.
+    """
+
+    def __init__(self, width=32):
+        super().__init__()
+
+        def halve(n_in, n_out):
+            return [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.GroupNorm(4, n_out), nn.LeakyReLU(0.2)]
+
+        first = [nn.Conv2d(1, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        blocks = [*first, *halve(width, 2 * width), *halve(2 * width, 4 * width)]
+        self.layers = nn.Sequential(*blocks, nn.Conv2d(4 * width, 1, 3, padding=1))
+
+    def forward(self, x):
+        return self.layers(2 * x - 1)
+
+
+# --- losses ------------------------------------------------------------------------------------------------------
+
+
+def discriminator_loss(on_best, on_restored):
+    """Least squares: mean (D(t) - 1)^2 + mean D(G(x))^2, over patches."""
+    return ((on_best - 1) ** 2).mean() + (on_restored**2).mean()
+
+
+def adversarial_loss(on_restored):
+    """What the generator pays when it is found out: mean (D(G(x)) - 1)^2, over patches."""
+    return ((on_restored - 1) ** 2).mean()
+
+
+def identity_loss(restored, best, centre):
+    """Mean of 1 - cosine between centred embeddings (B, dim) of the restoration and of the best photograph."""
+    return (1 - functional.cosine_similarity(restored - centre, best - centre)).mean()
+
+
+# --- the best photograph of each person --------------------------------------------------------------------------
+
+
+def choose_targets(faces, identities=None):
+    """The row of each person's best photograph: what restorations of that person shall look like.
+
+    The rule: of the person's candidates, the one that dlib's frontal-face detector scores highest when it is run again
+    on the crop; of equals, the first. The detector knows upright frontal faces, evenly lit and uncovered, and nothing
+    else. Candidates are, by the attributes of the faces,
+
+    - those marked in a column `target` (bool), where there is one;
+    - frontal mugshots, where `kind` says "mugshot" (as `published.load_scface` does);
+    - undamaged faces (`kind` "clean", or no such column), else all.
+
+    Parameters
+    ----------
+    faces : Faces or array (N, 192, 192, 3) uint8
+    identities : sequence of N str, optional
+        Taken from `Faces` by default.
+
+    Returns
+    -------
+    (array (P,) str, array (P,) int)
+        The people in sorted order, and their rows.
+
+    Raises
+    ------
+    DataError
+        Where a face has no identity, or a person has no marked photograph or no mugshot.
+    """
+    images, who = crops_of(faces), _identities(faces, identities)
+    allowed = _candidates(faces, len(images))
+    people = np.unique(who)
+    if lacking := [str(p) for p in people if not allowed[who == p].any()]:
+        raise DataError(f"no photograph of {', '.join(lacking[:5])} may be the target: mark one in the column target")
+    scores = np.full(len(images), -np.inf)
+    scores[allowed] = _frontal_scores(images[allowed])
+    rows = np.arange(len(images))
+    best = [rows[(who == p) & allowed][np.argmax(scores[(who == p) & allowed])] for p in people]
+    return people, np.array(best)
+
+
+def _identities(faces, identities):
+    who = faces.identities if identities is None and isinstance(faces, Faces) else identities
+    if who is None:
+        raise DataError("restoration learns from pairs of one person: hand in Faces, or identities beside the array")
+    who = np.asarray([str(w) for w in who])
+    if len(who) != len(crops_of(faces)) or (who == "").any():
+        raise DataError(f"{len(crops_of(faces))} faces need as many identities, none of them empty")
+    return who
+
+
+def _candidates(faces, n):
+    """(n,) bool: which faces may be a target."""
+    table = faces.attributes if isinstance(faces, Faces) else pd.DataFrame(index=range(n))
+    if "target" in table:
+        return table["target"].fillna(False).to_numpy(bool)
+    if "kind" not in table:
+        return np.ones(n, bool)
+    kind = table["kind"].astype(object)
+    if (kind == "mugshot").any():
+        frontal = table["pose"].astype(object) == "frontal" if "pose" in table else True
+        return ((kind == "mugshot") & frontal).to_numpy(bool)
+    clean = ((kind == CLEAN) | kind.isna()).to_numpy(bool)
+    who = faces.identities
+    only_damaged = ~np.isin(who, who[clean])
+    return clean | only_damaged
+
+
+def _frontal_scores(images, threshold=-1.5):
+    detector = DlibHog(working_side=SIZE, threshold=threshold, margin=0)
+    return [max((d.score for d in detector(image)), default=threshold) for image in images]
+
+
+# --- training ----------------------------------------------------------------------------------------------------
+
+
+class Restorer(BaseEstimator):
+    """Generator and discriminator, trained against each other.
+
+    Each step draws people, each equally often, and for each an image x of theirs (a quarter of the time as it was
+    handed in, else a degraded copy) with the best photograph t of that person; half of the pairs are mirrored. Then
+
+    - the discriminator D lowers `discriminator_loss(D(t), D(G(x)))`, unless it already tells at least `BALANCE` of
+      these images apart: so that neither side runs away (the balance of the updates);
+    - the generator G lowers l1 * mean |G(x) - t| + adversarial * `adversarial_loss(D(G(x)))` + identity *
+      `identity_loss`, the last over the first `n_identity` images of the batch, since it costs most.
+
+    Both use Adam; the generator's rate rises over 50 steps and falls along a cosine. The same data, parameters, seed
+    and number of threads give the same weights; on a GPU, last digits may differ.
+
+    Parameters
+    ----------
+    size : int
+        Pixels along a side; a multiple of 16.
+    width : int
+        Channels of the first layer; a multiple of 4.
+    n_copies : int
+        Degraded copies of each face, where none of the faces is degraded already. Faces with a `kind` other than
+        "clean" are taken as they are.
+    n_steps, batch_size, n_identity : int
+    l1, adversarial, identity : float
+        Weights of the three losses; 0 leaves one out.
+    rate : float
+        Learning rate of the generator; the discriminator has a fifth.
+    n_snapshots : int
+        States of the generator kept along the way, to look at (in half precision).
+    recogniser : str or Recogniser
+        For the identity loss: one that is a torch network.
+    device : str, optional
+        Default: "cuda" where there is a GPU, else "cpu".
+    random_state : int
+    verbose : int
+        Not 0: a progress bar on standard error.
+
+    Attributes
+    ----------
+    generator_, discriminator_ : torch modules, in evaluation mode
+    people_ : array (P,) str
+    targets_ : array (P, S, S) float32
+        The best photographs.
+    mean_face_ : array (S, S) float32
+        Their mean, with its mirror image.
+    reference_ : DataFrame
+        `measures` of the training images, their mean and standard deviation: the scale for a combination.
+    history_ : DataFrame
+        One row for each step: `l1`, `adversarial`, `identity`, `discriminator` (losses), `accuracy` (of the
+        discriminator, before the step), `updated` (whether the discriminator learned in it).
+    snapshots_ : dict of int -> dict of str -> array
+        Step -> state of the generator after so many steps.
+    """
+
+    def __init__(
+        self,
+        size=64,
+        width=32,
+        n_copies=8,
+        n_steps=500,
+        batch_size=16,
+        n_identity=8,
+        l1=10.0,
+        adversarial=1.0,
+        identity=3.0,
+        rate=2e-3,
+        n_snapshots=4,
+        recogniser="dlib",
+        device=None,
+        random_state=0,
+        verbose=0,
+    ):
+        self.size = size
+        self.width = width
+        self.n_copies = n_copies
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.n_identity = n_identity
+        self.l1 = l1
+        self.adversarial = adversarial
+        self.identity = identity
+        self.rate = rate
+        self.n_snapshots = n_snapshots
+        self.recogniser = recogniser
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, faces, identities=None, checkpoint=None):
+        """Train.
+
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+            Of at least two people.
+        identities : sequence of N str, optional
+        checkpoint : path, optional
+            A `.npz` file where the run is kept every `CHECKPOINT_EVERY` steps and deleted at its end. A run that was
+            killed goes on from there and ends with the same weights.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            Parameters out of range, a face without identity, one person only, or a checkpoint of another run.
+        """
+        self._check()
+        run = _Run(self, faces, identities)
+        run.go(checkpoint)
+        self.people_, self.targets_ = run.people, run.targets
+        self.mean_face_ = _mean_face(run.targets)
+        self.generator_, self.discriminator_ = run.generator.cpu().eval(), run.discriminator.cpu().eval()
+        self.history_ = pd.DataFrame(run.history, columns=HISTORY)
+        self.snapshots_ = run.snapshots
+        measured = self._measures(run.pictures)
+        self.reference_ = pd.DataFrame({"mean": measured.mean(), "std": measured.std(ddof=0)})
+        return self
+
+    def _check(self):
+        whole = {"size": 16, "width": 4, "n_copies": 0, "n_steps": 1, "batch_size": 1, "n_identity": 0}
+        for name, least in {**whole, "n_snapshots": 0}.items():
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+                raise DataError(f"{name} must be a whole number from {least}, not {value!r}")
+        if self.size % 16 or self.width % 4:
+            raise DataError(f"size must be a multiple of 16 and width of 4, not {self.size} and {self.width}")
+        if self.n_identity > self.batch_size:
+            raise DataError(f"n_identity must not exceed the batch of {self.batch_size}, not {self.n_identity}")
+        for name in ("l1", "adversarial", "identity", "rate"):
+            if not getattr(self, name) >= 0:
+                raise DataError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
+
+    # --- use
+
+    def generate(self, faces):
+        """Restorations as the networks see them: (N, S, S) float32 in 0..1."""
+        check_is_fitted(self)
+        return self._generate(luminance(crops_of(faces), self.size))
+
+    def restore(self, faces):
+        """Restored faces as canonical crops, for any recogniser or scorer.
+
+        Returns
+        -------
+        Faces (identities, names and attributes kept) or array (N, 192, 192, 3) uint8, as handed in
+            Grey. Around the window of the networks the border is repeated.
+        """
+        images = as_images(self.generate(faces))
+        if not isinstance(faces, Faces):
+            return images
+        return Faces(images, faces.identities, faces.names, faces.attributes)
+
+    def measures(self, faces):
+        """How alike a face and its restoration are, and what the discriminator says: all higher for better faces.
+
+        Returns
+        -------
+        DataFrame with N rows
+            `mse`: minus the mean squared difference, in -1..0. `ssim`: structural similarity (Wang et al. 2004, Gaussian
+            window of deviation 1.5, values 0..1), at most 1. `d_input`, `d_restored`: mean verdict of the patches, about
+            0 (restored) to 1 (best photograph).
+        """
+        check_is_fitted(self)
+        return self._measures(luminance(crops_of(faces), self.size))
+
+    def at(self, step):
+        """A copy whose generator is the snapshot after `step` steps; the rest is as after training."""
+        check_is_fitted(self)
+        if step not in self.snapshots_:
+            raise DataError(f"there is no snapshot of step {step}; there are {', '.join(map(str, self.snapshots_))}")
+        other = copy.copy(self)
+        full = {name: value.astype(np.float32) for name, value in self.snapshots_[step].items()}
+        other.generator_ = state.restore_module(Generator(self.width), full)
+        return other
+
+    def _generate(self, pictures):
+        return self._in_batches(self.generator_, pictures)[:, 0]
+
+    def _measures(self, pictures):
+        restored = self._generate(pictures)
+        found = {
+            "mse": -((pictures - restored) ** 2).mean((1, 2), dtype=np.float64),
+            "ssim": similarity_of_structure(pictures, restored),
+            "d_input": self._in_batches(self.discriminator_, pictures).mean((1, 2, 3), dtype=np.float64),
+            "d_restored": self._in_batches(self.discriminator_, restored).mean((1, 2, 3), dtype=np.float64),
+        }
+        return pd.DataFrame(found, columns=MEASURES)
+
+    def _in_batches(self, module, pictures):
+        """A network on (N, S, S) pictures: (N, 1, ...) float32."""
+        device = chosen_device(self.device)
+        module = module.to(device)
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(pictures), CHUNK):
+                part = torch.from_numpy(np.ascontiguousarray(pictures[start : start + CHUNK]))[:, None]
+                found.append(module(part.to(device)).cpu().numpy())
+        return np.concatenate(found) if found else np.zeros((0, 1, self.size, self.size), np.float32)
+
+    # --- what was learned
+
+    def get_state(self):
+        """As `Scorer.get_state`: name -> array."""
+        check_is_fitted(self)
+        arrays = state.module_state(self.generator_, "generator/") | state.module_state(
+            self.discriminator_, "discriminator/"
+        )
+        for step, layers in self.snapshots_.items():
+            arrays |= {f"snapshot/{step}/{name}": value for name, value in layers.items()}
+        history, reference = self.history_.to_numpy(np.float32), self.reference_.to_numpy(float)
+        return arrays | {"people": self.people_, "targets": self.targets_, "history": history, "reference": reference}
+
+    def set_state(self, arrays):
+        """As `Scorer.set_state`."""
+        self.generator_ = state.restore_module(Generator(self.width), arrays, "generator/")
+        self.discriminator_ = state.restore_module(Discriminator(), arrays, "discriminator/")
+        self.people_ = np.asarray(arrays["people"], dtype=str)
+        self.targets_ = np.asarray(arrays["targets"], np.float32)
+        if self.targets_.shape != (len(self.people_), self.size, self.size):
+            raise ValueError(f"targets of shape {self.targets_.shape} for {len(self.people_)} people, size {self.size}")
+        self.mean_face_ = _mean_face(self.targets_)
+        self.history_ = pd.DataFrame(np.asarray(arrays["history"], np.float32), columns=HISTORY)
+        self.reference_ = pd.DataFrame(np.asarray(arrays["reference"], float), index=MEASURES, columns=["mean", "std"])
+        self.snapshots_ = _numbered(arrays, "snapshot/")
+        return self
+
+
+HISTORY = ("l1", "adversarial", "identity", "discriminator", "accuracy", "updated")
+CHECKPOINT_EVERY = 50
+WARM_UP = 50
+
+
+def similarity_of_structure(first, second):
+    """SSIM of each picture with the other of the same row: (N, S, S), (N, S, S) in 0..1 -> (N,) float64."""
+    from skimage.metrics import structural_similarity
+
+    settings = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return np.array([structural_similarity(a, b, **settings) for a, b in zip(first, second, strict=True)], float)
+
+
+def chosen_device(device=None):
+    """What is asked for; else "cuda" where there is a GPU, else "cpu"."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _mean_face(targets):
+    mean = targets.mean(0)
+    return (mean + mean[:, ::-1]) / 2
+
+
+def _numbered(arrays, prefix):
+    """{prefix7/name: array} -> {7: {name: array}}, in the order of the numbers."""
+    found = {}
+    for key, value in arrays.items():
+        if key.startswith(prefix):
+            number, _, name = key[len(prefix) :].partition("/")
+            found.setdefault(int(number), {})[name] = value
+    return dict(sorted(found.items()))
