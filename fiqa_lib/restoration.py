@@ -522,3 +522,138 @@ def _numbered(arrays, prefix):
             number, _, name = key[len(prefix) :].partition("/")
             found.setdefault(int(number), {})[name] = value
     return dict(sorted(found.items()))
+
+
+class _Run:
+    """One training run. Its state after any step can be written and taken up; what a step draws depends on its number
+    alone, so that a run that was taken up makes the same steps."""
+
+    def __init__(self, settings, faces, identities):
+        self.settings, self.device = settings, torch.device(chosen_device(settings.device))
+        images, who = crops_of(faces), _identities(faces, identities)
+        self.people, rows = choose_targets(faces, identities)
+        if len(self.people) < 2:
+            raise DataError("restoration needs faces of at least 2 people, else one face fits all")
+        self.key = content_key(repr(settings.get_params()), images.tobytes(), list(who), rows.tolist())
+        self.targets = luminance(images[rows], settings.size)
+        self.inputs = self._inputs(faces, images, who)
+        self.pictures = luminance(self.inputs.images, settings.size)
+        self._prepare_identity(images, rows)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.random_state)
+            self.generator, self.discriminator = Generator(settings.width), Discriminator()
+        for module in (self.generator, self.discriminator):
+            module.to(self.device, memory_format=torch.channels_last)
+        self.for_generator = torch.optim.Adam(self.generator.parameters(), settings.rate, (0.5, 0.99))
+        self.for_discriminator = torch.optim.Adam(self.discriminator.parameters(), settings.rate / 5, (0.5, 0.99))
+        self.history, self.snapshots = [], {}
+
+    def _inputs(self, faces, images, who):
+        """What is restored: all faces, and degraded copies of them where there are none yet."""
+        table = faces.attributes if isinstance(faces, Faces) else None
+        names = faces.names if isinstance(faces, Faces) else np.arange(len(images)).astype(str)
+        plain = Faces(images, who, names, None if table is None else table.reindex(columns=["kind"]))
+        damaged = table is not None and "kind" in table and (table["kind"].fillna(CLEAN) != CLEAN).any()
+        if damaged or not self.settings.n_copies:
+            return plain
+        seed = self.settings.random_state
+        return Faces.concat(
+            [plain, random_degradations(plain, self.settings.n_copies, None, SEVERITIES, max_together=2, random_state=seed)]
+        )
+
+    def go(self, checkpoint=None):
+        from tqdm import tqdm
+
+        settings = self.settings
+        done = self.take_up(checkpoint) if checkpoint is not None else 0
+        kept = {settings.n_steps * i // (settings.n_snapshots + 1) for i in range(1, settings.n_snapshots + 1)} - {0}
+        bar = tqdm(total=settings.n_steps, initial=done, disable=not settings.verbose, unit="step", desc="restoration")
+        with bar:
+            for step in range(done, settings.n_steps):
+                self.history.append(self.step(step))
+                if step + 1 in kept:
+                    self.snapshots[step + 1] = _half(state.module_state(self.generator))
+                if checkpoint is not None and (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < settings.n_steps:
+                    self.keep(checkpoint)
+                bar.update()
+        if checkpoint is not None:
+            Path(checkpoint).unlink(missing_ok=True)
+
+    def step(self, number):
+        """One update of both networks; returns a row of the history."""
+        settings = self.settings
+        x, t, best = self.draw(number)
+        restored = self.generator(x)
+        on_best, on_restored = self.discriminator(t), self.discriminator(restored.detach())
+        accuracy = 0.5 * float(((on_best > 0.5).float().mean() + (on_restored < 0.5).float().mean()))
+        d_loss = discriminator_loss(on_best, on_restored)
+        updated = bool(settings.adversarial) and accuracy < BALANCE
+        if updated:
+            self.for_discriminator.zero_grad()
+            d_loss.backward()
+            self.for_discriminator.step()
+        losses = {"l1": (restored - t).abs().mean()}
+        if settings.adversarial:
+            losses["adversarial"] = adversarial_loss(self.discriminator(restored))
+        if settings.identity and settings.n_identity:
+            seen = embed_luma(restored[: settings.n_identity], self.recogniser)
+            losses["identity"] = identity_loss(seen, best[: settings.n_identity], self.centre)
+        loss = sum(getattr(settings, name) * value for name, value in losses.items())
+        for group in self.for_generator.param_groups:
+            group["lr"] = settings.rate * _schedule(number, settings.n_steps)
+        self.for_generator.zero_grad()
+        loss.backward(inputs=list(self.generator.parameters()))
+        self.for_generator.step()
+        row = losses | {"discriminator": d_loss}
+        return [*(float(row[n].detach()) if n in row else np.nan for n in HISTORY[:4]), accuracy, float(updated)]
+
+    def keep(self, path):
+        """Write the run as it stands: networks, optimisers, history, snapshots."""
+        arrays = state.module_state(self.generator, "generator/") | state.module_state(self.discriminator, "discriminator/")
+        arrays |= _optimiser_state(self.for_generator, "for_generator/")
+        arrays |= _optimiser_state(self.for_discriminator, "for_discriminator/")
+        for step, layers in self.snapshots.items():
+            arrays |= {f"snapshot/{step}/{name}": value for name, value in layers.items()}
+        arrays["history"] = np.array(self.history, np.float64)
+        state.write_state(path, "restoration run", arrays, {"key": self.key})
+
+    def take_up(self, path):
+        """Go on from what `keep` wrote: the number of steps done. A missing or damaged file is a new start."""
+        try:
+            arrays, settings = state.read_state(path, "restoration run")
+        except WeightsError:
+            return 0
+        if settings.get("key") != self.key:
+            raise DataError(
+                f"{path}: the checkpoint of another run (other faces or parameters); give another path, or delete it"
+            )
+        with state.explained(path):
+            state.restore_module(self.generator, arrays, "generator/").train()
+            state.restore_module(self.discriminator, arrays, "discriminator/").train()
+            _restore_optimiser(self.for_generator, arrays, "for_generator/")
+            _restore_optimiser(self.for_discriminator, arrays, "for_discriminator/")
+            self.history, self.snapshots = arrays["history"].tolist(), _numbered(arrays, "snapshot/")
+        return len(self.history)
+
+
+def _schedule(step, n_steps):
+    """Share of the full rate: up over the warm-up, then down along a cosine."""
+    return min(1, (step + 1) / WARM_UP) * (0.51 + 0.49 * np.cos(np.pi * step / n_steps))
+
+
+def _half(layers):
+    return {name: value.astype(np.float16) for name, value in layers.items()}
+
+
+def _optimiser_state(optimiser, prefix):
+    """What Adam remembers, as arrays: prefix + "index/exp_avg" ..."""
+    found = {}
+    for index, values in optimiser.state_dict()["state"].items():
+        found |= {f"{prefix}{index}/{name}": value.detach().cpu().numpy() for name, value in values.items()}
+    return found
+
+
+def _restore_optimiser(optimiser, arrays, prefix):
+    remembered = _numbered(arrays, prefix)
+    layers = {index: {n: torch.as_tensor(v) for n, v in values.items()} for index, values in remembered.items()}
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": layers})
