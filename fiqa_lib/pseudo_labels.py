@@ -110,7 +110,7 @@ def sdd_labels(
         For NaN or zero-length embeddings (named by row), unknown identities (""), fewer than two people, no person
         with two images, or lengths that disagree.
     """
-    _one_of("scale", scale, SCALES)
+    check_choices(scale=scale)
     settings = Settings.checked(n_samples, n_repeats, random_state, draws)
     embeddings = _arraylike(embeddings)
     check_embeddings(embeddings, identities, max_memory)
@@ -133,7 +133,7 @@ def sdd_labels_exact(
     Labels
         `distances` has one column.
     """
-    _one_of("scale", scale, SCALES)
+    check_choices(scale=scale)
     embeddings = _arraylike(embeddings)
     check_embeddings(embeddings, identities, max_memory)
     index = Index.of(identities, sources)
@@ -220,7 +220,7 @@ class Settings(NamedTuple):
         for name, value in (("n_samples", n_samples), ("n_repeats", n_repeats)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise DataError(f"{name} must be a whole number of at least 1, not {value!r}")
-        _one_of("draws", draws, DRAWS)
+        check_choices(draws=draws)
         if random_state is None:
             random_state = int.from_bytes(os.urandom(8), "little")
         if not isinstance(random_state, (int, np.integer)) or random_state < 0:
@@ -239,13 +239,18 @@ class Settings(NamedTuple):
         return 2 * rows * dim * itemsize + 8 * samples * (itemsize + 8)
 
 
-def _one_of(name, value, known):
-    if value not in known:
-        raise DataError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+def check_choices(**given):
+    """Raise DataError unless `scale` and `draws`, where given, are known."""
+    for name, value in given.items():
+        known = {"scale": SCALES, "draws": DRAWS}[name]
+        if value not in known:
+            raise DataError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
 def _arraylike(embeddings):
-    return embeddings if hasattr(embeddings, "shape") else np.asarray(embeddings)
+    """What has a shape stays as it is, but for the wrapping of a memmap, which makes each access slower."""
+    plain = isinstance(embeddings, np.ndarray) or not hasattr(embeddings, "shape")
+    return np.asarray(embeddings) if plain else embeddings
 
 
 def float_type(embeddings):
@@ -661,12 +666,26 @@ def scale_distances(distances, scale="minmax"):
 
 def scaled_repeats(distances, scale="minmax"):
     """Each repeat on its own scale, before the mean: (N, n_repeats) float64. See `scale_distances`."""
-    _one_of("scale", scale, SCALES)
-    distances = np.asarray(distances, np.float64)
+    check_choices(scale=scale)
+    known = np.asarray(distances)
+    return between(distances, scale_limits(known[~np.isnan(known).any(axis=1)], scale))
+
+
+def scale_limits(distances, scale):
+    """(what becomes 0, what becomes 100) in each repeat, two arrays (n_repeats,) float64; None with "none"."""
     if scale == "none":
+        return None
+    percentiles = (0, 100) if scale == "minmax" else (1, 99)
+    low, high = np.percentile(np.asarray(distances, np.float64), percentiles, axis=0)
+    return low, high
+
+
+def between(distances, limits):
+    """Distances on the scale that `scale_limits` gave."""
+    distances = np.asarray(distances, np.float64)
+    if limits is None:
         return distances
-    known = distances[~np.isnan(distances).any(axis=1)]
-    low, high = np.percentile(known, (0, 100) if scale == "minmax" else (1, 99), axis=0)
+    low, high = limits
     flat = high == low
     scaled = np.clip((distances - low) / np.where(flat, 1, high - low), 0, 1) * 100
     return np.where(flat & ~np.isnan(distances), 50.0, scaled)
