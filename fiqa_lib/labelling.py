@@ -441,21 +441,26 @@ class _Run:
         return found.shape[1]
 
     def _dimension_of_npy(self):
-        """What most of the first files have, so that one wrong file is not the measure of all."""
-        lengths = Counter()
         for number in range(len(self._scanned["offsets"])):
-            for name in self.names(number):
-                if (path := self.stored(name)) is not None:
-                    with suppress(DataError):
-                        lengths[len(read_npy(path))] += 1
-                if lengths.total() == 25:
-                    break
-            if lengths:
-                return lengths.most_common(1)[0][0]
+            if (found := self._usual_length(number)) is not None:
+                return found
         raise DataError(f"{self.job.feature_root}: not one of the listed images has a readable .npy file there")
 
     def _dimension_of_images(self):
-        return _recogniser(self.job.recogniser, self.job.weights).dim
+        """That of the embeddings that are there already; else the recogniser's."""
+        found = self._usual_length(0) if self.job.feature_root else None
+        return found or _recogniser(self.job.recogniser, self.job.weights).dim
+
+    def _usual_length(self, number):
+        """What most of the first files of a part have, so that one wrong file is not the measure of all; or None."""
+        lengths = Counter()
+        for name in self.names(number):
+            with suppress(DataError):
+                if (path := self.stored(name)) is not None:
+                    lengths[len(read_npy(path))] += 1
+            if lengths.total() == 25:
+                break
+        return lengths.most_common(1)[0][0] if lengths else None
 
     def stored(self, name):
         """Where the embedding of an image stands, or None."""
@@ -546,6 +551,11 @@ class _Run:
             if problem is not None:
                 problems[i] = problem
                 continue
+            if len(row) != self.job.dim:
+                raise DataError(
+                    f"{self.job.feature_root}: holds embeddings of length {self.job.dim}, but those of "
+                    f"{self.job.recogniser} have {len(row)}: give another --recogniser, or another --feature-root"
+                )
             del problems[i]
             rows[i] = row
             if (path := self.place(names[i])) is not None:
