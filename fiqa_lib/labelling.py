@@ -46,6 +46,8 @@ from .pseudo_labels import EXACT_ROWS, OK, SINGLETON, UNIT, Index, in_order, one
 MISSING, CORRUPT, NO_FACE, NO_IDENTITY, DUPLICATE = "missing", "corrupt", "no_face", "no_identity", "duplicate"
 TASK_UNITS = 64
 """Units that one task computes: 8192 rows."""
+CONNECT_SECONDS = 20
+"""How long a Dask scheduler may take to answer."""
 PART = {"features": 65536, "npy": 1024, "images": 64}
 """Lines that are collected together, by where the embeddings come from."""
 
@@ -306,7 +308,7 @@ def _dask(address):
     except ImportError as error:
         raise DataError("a cluster needs dask.distributed: pip install -r requirements-scale.txt") from error
     try:
-        client = Client(address, timeout=20)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise DataError(f"{address}: no Dask scheduler answers there ({error})") from error
     with client:
