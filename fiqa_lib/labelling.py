@@ -695,12 +695,10 @@ class _Run:
             ends = [(np.nanmin(d, axis=0), np.nanmax(d, axis=0)) for d in map(self._known, tasks) if len(d)]
             low, high = zip(*ends, strict=True)
             return np.min(low, axis=0).astype(float), np.max(high, axis=0).astype(float)
-        ends = []
-        for repeat in range(self.job.columns):
-            column = np.concatenate([self._known(number)[:, repeat] for number in tasks])
-            ends.append(pseudo_labels.scale_limits(column[:, None], "robust"))
-        low, high = zip(*ends, strict=True)
-        return np.concatenate(low), np.concatenate(high)
+        columns = (
+            np.concatenate([self._known(number)[:, repeat] for number in tasks]) for repeat in range(self.job.columns)
+        )
+        return pseudo_labels.scale_limits(columns, "robust")
 
     def _known(self, number):
         found = self._distances(number)

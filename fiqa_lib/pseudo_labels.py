@@ -34,6 +34,8 @@ SPARE = 8
 SCALES = ("minmax", "robust", "none")
 DRAWS = ("pooled", "independent")
 OK, SINGLETON = "ok", "singleton"
+ROWS = 65536
+"""Rows that are scaled together."""
 
 
 class Labels(NamedTuple):
@@ -661,23 +663,31 @@ def scale_distances(distances, scale="minmax"):
     array (N,) float64
         Mean over the repeats. 50 for all where a repeat knows no difference.
     """
-    return scaled_repeats(distances, scale).mean(axis=1)
+    limits = _limits_of_known(distances, scale)
+    parts = [between(distances[i : i + ROWS], limits).mean(axis=1) for i in range(0, len(distances), ROWS)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def scaled_repeats(distances, scale="minmax"):
     """Each repeat on its own scale, before the mean: (N, n_repeats) float64. See `scale_distances`."""
+    return between(distances, _limits_of_known(distances, scale))
+
+
+def _limits_of_known(distances, scale):
     check_choices(scale=scale)
-    known = np.asarray(distances)
-    return between(distances, scale_limits(known[~np.isnan(known).any(axis=1)], scale))
+    columns = (column[~np.isnan(column)] for column in np.asarray(distances).T)  # one at a time, since they are long
+    return scale_limits(columns, scale)
 
 
-def scale_limits(distances, scale):
-    """(what becomes 0, what becomes 100) in each repeat, two arrays (n_repeats,) float64; None with "none"."""
+def scale_limits(repeats, scale):
+    """(what becomes 0, what becomes 100) in each repeat, two arrays (n_repeats,) float64; None with "none".
+
+    `repeats` gives the distances of one repeat after another, without NaN.
+    """
     if scale == "none":
         return None
     percentiles = (0, 100) if scale == "minmax" else (1, 99)
-    low, high = np.percentile(np.asarray(distances, np.float64), percentiles, axis=0)
-    return low, high
+    return tuple(np.array([np.percentile(np.asarray(r, np.float64), percentiles) for r in repeats]).T)
 
 
 def between(distances, limits):
