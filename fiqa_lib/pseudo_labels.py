@@ -276,8 +276,11 @@ def check_embeddings(embeddings, identities, max_memory=1e9):
 
 
 def usable_rows(embeddings):
-    """Which rows have a direction: finite and not all 0. (N, D) -> (N,) bool."""
-    return np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1)
+    """Which rows have a direction: their length is finite and not 0. (N, D) -> (N,) bool."""
+    rows = embeddings.astype(float_type(embeddings), copy=False)
+    with np.errstate(all="ignore"):
+        squared = np.einsum("ij,ij->i", rows, rows)
+    return np.isfinite(squared) & (squared > 0)
 
 
 class Index:
@@ -519,13 +522,17 @@ def _pooled(rng, settings, rows, inside, barred, count):
     while True:
         hands = [deal(rng, high - low, size, hand) for hand in hands]
         pool = low + np.stack(hands)
-        allowed = (pool < start) | (pool >= stop)
+        barred_card = (pool >= start) & (pool < stop)
+        some = np.flatnonzero(barred_card[:, :, :count].any(axis=(1, 2)))  # few, in a large set
+        allowed = ~barred_card[some]
         rank = allowed.cumsum(axis=2)
         if (rank[:, :, -1] >= count).all():
             break
         size = min(high - low, 2 * size)
-    column = np.broadcast_to(np.arange(pool.size).reshape(pool.shape), allowed.shape)
-    columns = column[allowed & (rank <= count)].reshape(len(rows), settings.n_repeats, count)
+    column = np.arange(pool.size).reshape(pool.shape)
+    columns = np.repeat(column[None, :, :count], len(rows), axis=0)
+    chosen = np.broadcast_to(column, allowed.shape)[allowed & (rank <= count)]
+    columns[some] = chosen.reshape(len(some), *columns.shape[1:])
     return Draw(rows, pool.ravel(), columns)
 
 

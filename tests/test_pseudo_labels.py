@@ -259,3 +259,10 @@ def test_nan_and_unknown_people_are_named():
         sdd_labels(embeddings, ["a"] * 6)
     with pytest.raises(DataError, match="two images"):
         sdd_labels(embeddings, list("abcdef"))
+
+
+def test_a_direction_needs_a_length():
+    rows = np.ones((5, 4), np.float32)
+    rows[0], rows[1], rows[2], rows[3, 2] = 1e15, 1e30, 0, np.inf  # the second is too long to be squared
+    assert list(pseudo_labels.usable_rows(rows)) == [True, False, False, False, True]
+    assert list(pseudo_labels.usable_rows(np.array([[0, 0], [0, 3]], np.int8))) == [False, True]
