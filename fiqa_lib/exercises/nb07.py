@@ -9,7 +9,7 @@ from . import exercise
 def wasserstein(attempt):
     """Wasserstein-1 of two samples of equal size."""
     rng = np.random.default_rng(71)
-    own, others = rng.normal(0.3, 0.5, 9), rng.normal(0, 0.4, 9)
+    own, others = rng.normal(0.2, 0.1, 9), rng.normal(0, 0.8, 9)  # the stairs cross
     right = np.abs(np.sort(own) - np.sort(others)).mean()
     found = float(attempt(own.copy(), others.copy()))
     if np.isclose(found, np.abs(own - others).mean()):
