@@ -145,6 +145,13 @@ def test_spread_hands_seldom_meet():
     assert min(seen) > 280
 
 
+def test_a_period_of_the_list_does_not_meet_that_of_the_steps():
+    """Ten images of each person in the same order of kinds, 24 steps of ten: a hand must not be of one kind."""
+    rng = np.random.default_rng(0)
+    hands = np.concatenate([pseudo_labels.spread(rng, 240, 24, 12) for _ in range(20)])
+    assert min(len(np.unique(hand % 10)) for hand in hands) >= 4
+
+
 @pytest.mark.parametrize("draws", pseudo_labels.DRAWS)
 def test_every_stranger_is_as_likely(draws):
     """Over many seeds, for one image."""
