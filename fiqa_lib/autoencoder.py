@@ -40,7 +40,7 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    sizes : str or sequence of int
+    sizes : str, int or sequence of int
         Widths of the layers, the code last: a name in `SIZES`, or any.
     scaling : {"standard", "unit"}
         Learned in `fit`, from the rows given there only.
@@ -84,7 +84,7 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
         self.validation_share = validation_share
         self.random_state = random_state
 
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X, y=None, groups=None, held_out=None):
         """Learn scaling and weights.
 
         Parameters
@@ -95,6 +95,8 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
             Ignored.
         groups : sequence of N, optional
             Who or what each row belongs to; rows are held out by group, so that stopping is judged on other people.
+        held_out : bool array (N,), optional
+            The rows to hold out, in place of a draw.
 
         Returns
         -------
@@ -105,16 +107,16 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
         DataError
             For anything else, or parameters that make no sense.
         """
-        X, widths = self._checked(X), layer_widths(self.sizes)
+        X = self._checked(X)
         if len(X) < 2:
             raise DataError(f"an autoencoder learns from 2 rows or more, not {len(X)}")
         self._check_parameters()
         generator = torch.Generator().manual_seed(self.random_state)
-        held_out = held_out_rows(len(X), groups, self.validation_share, generator)
+        if held_out is None:
+            held_out = held_out_rows(len(X), groups, self.validation_share, generator)
         self.shift_, self.scale_ = self._learn_scaling(X[~held_out])
-        self.n_features_in_ = X.shape[1]
         self.centre_ = self._scaled(X[~held_out]).mean(0).numpy()
-        self._build(widths, generator)
+        self.build(X.shape[1], generator)
         scaled = self._scaled(X)
         train, validation = scaled[torch.from_numpy(~held_out)], scaled[torch.from_numpy(held_out)]
         rows = []
@@ -201,13 +203,19 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
         scaled = (X - self.shift_) / self.scale_
         return torch.from_numpy(scaled.clip(0, 1) if self.scaling == "unit" else scaled)
 
-    def _build(self, widths, generator=None):
-        """Encoder and decoder, mirror images of each other; every layer is a linear map and its non-linearity."""
-        sizes = [self.n_features_in_, *widths]
-        last = len(widths) - 1
-        unit = self.scaling == "unit"
-        self.encoder_ = nn.Sequential(*(_layer(sizes[k], sizes[k + 1], unit, k == last) for k in range(last + 1)))
-        self.decoder_ = nn.Sequential(*(_layer(sizes[k + 1], sizes[k], unit, k == 0) for k in range(last, -1, -1)))
+    def build(self, n_features, generator=None):
+        """Encoder and decoder, mirror images of each other, untrained; `fit` and `set_state` call this.
+
+        Each layer is a linear map and its non-linearity. Weights come from `generator`; without one they are arbitrary.
+        """
+        sizes, unit = [n_features, *layer_widths(self.sizes)], self.scaling == "unit"
+        steps = list(zip(sizes[:-1], sizes[1:], strict=True))
+        last = len(steps) - 1
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made, which nobody needs
+            self.encoder_ = nn.Sequential(*(_layer(a, b, unit, plain=k == last) for k, (a, b) in enumerate(steps)))
+            back = reversed(list(enumerate(steps)))
+            self.decoder_ = nn.Sequential(*(_layer(b, a, unit, plain=k == 0) for k, (a, b) in back))
+        self.n_features_in_ = n_features
         if generator is not None:
             for module in [*self.encoder_.modules(), *self.decoder_.modules()]:
                 if isinstance(module, nn.Linear):
@@ -238,8 +246,7 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
     def set_state(self, arrays):
         """Take up what `get_state` of one with the same sizes gave. KeyError or RuntimeError where it does not fit."""
         self.shift_, self.scale_, self.centre_ = (np.asarray(arrays[name], np.float32) for name in _VECTORS)
-        self.n_features_in_ = len(self.shift_)
-        self._build(layer_widths(self.sizes))
+        self.build(len(self.shift_))
         restore_module(self.encoder_, arrays, "encoder.")
         restore_module(self.decoder_, arrays, "decoder.")
         return self
@@ -254,7 +261,7 @@ def layer_widths(sizes):
         if sizes not in SIZES:
             raise DataError(f"there are no sizes called {sizes!r}; known: {', '.join(SIZES)}, or any widths")
         return SIZES[sizes]
-    widths = tuple(sizes)
+    widths = tuple(sizes) if isinstance(sizes, (list, tuple)) else (sizes,)
     if not widths or not all(isinstance(w, numbers.Integral) and w >= 1 for w in widths):
         raise DataError(f"sizes must be a name or one or more whole numbers from 1, got {sizes!r}")
     return tuple(int(w) for w in widths)
