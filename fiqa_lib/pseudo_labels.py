@@ -8,12 +8,16 @@ How it is made fast. Rows are sorted by identity, so that the images of a person
 them (`draws="pooled"`); with `draws="independent"` every image fetches its own. The random numbers of a unit depend on
 the seed and on the number of the unit alone, and its products always have the same shapes: neither memory nor threads
 nor the order of work can change a bit of the result.
+
+`labelling` does the same from files, for any number of images: the command `python -m fiqa_lib sdd-labels`.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -30,6 +34,8 @@ SPARE = 8
 SCALES = ("minmax", "robust", "none")
 DRAWS = ("pooled", "independent")
 OK, SINGLETON = "ok", "singleton"
+ROWS = 65536
+"""Rows that are scaled together."""
 
 
 class Labels(NamedTuple):
@@ -84,8 +90,9 @@ def sdd_labels(
     scale : {"minmax", "robust", "none"}
         See `scale_distances`.
     draws : {"pooled", "independent"}
-        Strangers: from a random pool that neighbouring rows share (matrix products, fast), or fetched anew for every
-        image. The distribution for one image is the same; see notebook 07 for what differs.
+        pooled: the `UNIT` rows of a unit share their strangers (matrix products, fast), and these are spread evenly
+        over the people, within a repeat and between the repeats. independent: every image draws for itself, as
+        published. For one image any stranger is as likely as another either way; see notebook 07 for what differs.
     sources : sequence of N, optional
         The photograph that each image was made from. Two versions of one photograph are then no positive pair.
     max_memory : float
@@ -105,8 +112,9 @@ def sdd_labels(
         For NaN or zero-length embeddings (named by row), unknown identities (""), fewer than two people, no person
         with two images, or lengths that disagree.
     """
-    _one_of("scale", scale, SCALES)
+    check_choices(scale=scale)
     settings = Settings.checked(n_samples, n_repeats, random_state, draws)
+    embeddings = _arraylike(embeddings)
     check_embeddings(embeddings, identities, max_memory)
     index = Index.of(identities, sources)
     work = functools.partial(unit_distances, embeddings, index, settings)
@@ -127,7 +135,8 @@ def sdd_labels_exact(
     Labels
         `distances` has one column.
     """
-    _one_of("scale", scale, SCALES)
+    check_choices(scale=scale)
+    embeddings = _arraylike(embeddings)
     check_embeddings(embeddings, identities, max_memory)
     index = Index.of(identities, sources)
     work = functools.partial(exact_distances, embeddings, index)
@@ -154,23 +163,47 @@ def _in_threads(work, count, n_jobs, max_memory, need, progress):
         raise DataError(f"max_memory is {max_memory:.3g} bytes, but the work needs {need:.3g}; raise it")
     threads = int(max(1, min(n_jobs or joblib.cpu_count(), max_memory // need, count)))
     progress = progress or (lambda iterable, total: iterable)
-    # one BLAS thread in each: several would share what is too small to be shared, and could add in another order
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        yield from progress(_few_ahead(pool, work, count, 4 * threads), total=count)
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        yield from progress(in_order(pool, work, range(count), 4 * threads), total=count)
 
 
-def _few_ahead(pool, work, count, ahead):
-    """pool.map that does not compute far ahead of what is taken."""
-    waiting = [pool.submit(work, number) for number in range(min(ahead, count))]
+def in_order(pool, work, numbers, ahead):
+    """work(number) for each number, in order, from an executor that is never more than `ahead` tasks in front."""
+    waiting = deque()
     try:
-        for number in range(count):
-            part = waiting.pop(0).result()
-            if number + ahead < count:
-                waiting.append(pool.submit(work, number + ahead))
-            yield part
+        for number in numbers:
+            waiting.append(pool.submit(work, number))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         for future in waiting:
             future.cancel()
+
+
+class one_blas_thread:
+    """Context in which a matrix product uses one thread, whichever of our threads asks for it.
+
+    Several would share what is too small to be shared, and might add in another order. The limit is the process's, so
+    those who are inside are counted: the first sets it, the last lifts it.
+    """
+
+    _lock, _inside, _limit = threading.Lock(), 0, None
+
+    def __enter__(self):
+        cls = type(self)
+        with cls._lock:
+            cls._inside += 1
+            if cls._inside == 1:
+                cls._limit = threadpool_limits(1, "blas")
+
+    def __exit__(self, *error):
+        cls = type(self)
+        with cls._lock:
+            cls._inside -= 1
+            if cls._inside == 0:
+                cls._limit.restore_original_limits()
 
 
 # ------------------------------------------------------------------------------------------------- what comes in
@@ -189,7 +222,7 @@ class Settings(NamedTuple):
         for name, value in (("n_samples", n_samples), ("n_repeats", n_repeats)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise DataError(f"{name} must be a whole number of at least 1, not {value!r}")
-        _one_of("draws", draws, DRAWS)
+        check_choices(draws=draws)
         if random_state is None:
             random_state = int.from_bytes(os.urandom(8), "little")
         if not isinstance(random_state, (int, np.integer)) or random_state < 0:
@@ -208,9 +241,18 @@ class Settings(NamedTuple):
         return 2 * rows * dim * itemsize + 8 * samples * (itemsize + 8)
 
 
-def _one_of(name, value, known):
-    if value not in known:
-        raise DataError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+def check_choices(**given):
+    """Raise DataError unless `scale` and `draws`, where given, are known."""
+    for name, value in given.items():
+        known = {"scale": SCALES, "draws": DRAWS}[name]
+        if value not in known:
+            raise DataError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _arraylike(embeddings):
+    """What has a shape stays as it is, but for the wrapping of a memmap, which makes each access slower."""
+    plain = isinstance(embeddings, np.ndarray) or not hasattr(embeddings, "shape")
+    return np.asarray(embeddings) if plain else embeddings
 
 
 def float_type(embeddings):
@@ -470,14 +512,13 @@ def _drawn(rng, settings, rows, inside, barred):
 
 
 def _pooled(rng, settings, rows, inside, barred, count):
-    """For each repeat a deck is dealt, and every row takes the first cards that are not barred for it."""
+    """For each repeat a hand is dealt, and every row takes the first cards that are not barred for it."""
     (low, high), (start, stop) = inside, (side[:, None, None] for side in barred)
-    share = (stop - start).max() / (high - low)
-    size = min(high - low, int(np.ceil(count / max(1 - share, 1e-9))) + SPARE)
-    decks = [np.zeros(0, np.int64)] * settings.n_repeats
+    hands = spread(rng, high - low, count, settings.n_repeats)
+    size = min(high - low, count + SPARE)
     while True:
-        decks = [deal(rng, high - low, size, deck) for deck in decks]
-        pool = low + np.stack(decks)
+        hands = [deal(rng, high - low, size, hand) for hand in hands]
+        pool = low + np.stack(hands)
         allowed = (pool < start) | (pool >= stop)
         rank = allowed.cumsum(axis=2)
         if (rank[:, :, -1] >= count).all():
@@ -520,15 +561,42 @@ def distinct(rng, population, count):
     return out
 
 
+def spread(rng, population, count, n_repeats):
+    """Hands of distinct whole numbers, spread evenly: over the range within a hand, and between the hands.
+
+    Every number is as likely as another to be in a hand, but two hands seldom hold the same, and neighbours (of one
+    person, in a sorted list) are seldom in one hand: less noise than from draws that know nothing of each other.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    population, count, n_repeats : int
+        `count` numbers in each hand, from 0 .. population - 1.
+
+    Returns
+    -------
+    array (n_repeats, count) int64
+    """
+    start = (rng.permutation(n_repeats) + rng.random()) / n_repeats
+    step = population / count
+    number = np.minimum(((np.arange(count) + start[:, None]) * step).astype(np.int64), population - 1)
+    # each window of the range is turned by an amount of its own: else a period of the list could be that of the steps
+    window = population // count
+    turn = rng.integers(0, window, -(-population // window))
+    which = number // window
+    length = np.minimum(window, population - which * window)
+    return which * window + (number - which * window + turn[which]) % length
+
+
 def deal(rng, population, size, dealt):
-    """Go on dealing cards 0 .. population - 1 from a shuffled deck, until `size` are dealt.
+    """Deal further cards of 0 .. population - 1 at random, until `size` lie on the table.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     population, size : int
     dealt : array of int
-        Those that lie on the table; they stay in front.
+        Those that lie there already; they stay in front.
 
     Returns
     -------
@@ -595,17 +663,39 @@ def scale_distances(distances, scale="minmax"):
     array (N,) float64
         Mean over the repeats. 50 for all where a repeat knows no difference.
     """
-    return scaled_repeats(distances, scale).mean(axis=1)
+    limits = _limits_of_known(distances, scale)
+    parts = [between(distances[i : i + ROWS], limits).mean(axis=1) for i in range(0, len(distances), ROWS)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def scaled_repeats(distances, scale="minmax"):
     """Each repeat on its own scale, before the mean: (N, n_repeats) float64. See `scale_distances`."""
-    _one_of("scale", scale, SCALES)
-    distances = np.asarray(distances, np.float64)
+    return between(distances, _limits_of_known(distances, scale))
+
+
+def _limits_of_known(distances, scale):
+    check_choices(scale=scale)
+    columns = (column[~np.isnan(column)] for column in np.asarray(distances).T)  # one at a time, since they are long
+    return scale_limits(columns, scale)
+
+
+def scale_limits(repeats, scale):
+    """(what becomes 0, what becomes 100) in each repeat, two arrays (n_repeats,) float64; None with "none".
+
+    `repeats` gives the distances of one repeat after another, without NaN.
+    """
     if scale == "none":
+        return None
+    percentiles = (0, 100) if scale == "minmax" else (1, 99)
+    return tuple(np.array([np.percentile(np.asarray(r, np.float64), percentiles) for r in repeats]).T)
+
+
+def between(distances, limits):
+    """Distances on the scale that `scale_limits` gave."""
+    distances = np.asarray(distances, np.float64)
+    if limits is None:
         return distances
-    known = distances[~np.isnan(distances).any(axis=1)]
-    low, high = np.percentile(known, (0, 100) if scale == "minmax" else (1, 99), axis=0)
+    low, high = limits
     flat = high == low
     scaled = np.clip((distances - low) / np.where(flat, 1, high - low), 0, 1) * 100
     return np.where(flat & ~np.isnan(distances), 50.0, scaled)

@@ -104,13 +104,146 @@ def test_ranks_as_the_exact_labels_do(draws):
     assert spearmanr(sdd_labels(embeddings, people, random_state=0, draws=draws).labels, exact.labels)[0] >= 0.999
 
 
+def test_ranks_as_the_exact_labels_do_on_faces(orl, orl_embeddings):
+    """On 400 faces 12 x 24 strangers leave some out: 0.998 to 0.999; with 16 x 24 hardly any, and more than 0.999."""
+    for embeddings in (orl_embeddings, orl_embeddings - orl_embeddings.mean(axis=0)):
+        exact = sdd_labels_exact(embeddings, orl.identities).labels
+        for repeats, least in ((12, 0.9975), (16, 0.999)):
+            for seed in range(3):
+                found = sdd_labels(embeddings, orl.identities, n_repeats=repeats, random_state=seed)
+                assert spearmanr(found.labels, exact)[0] >= least, (repeats, seed)
+
+
+def test_spread_hands_leave_less_noise_than_independent_draws(orl, orl_embeddings):
+    exact = sdd_labels_exact(orl_embeddings, orl.identities, scale="none").labels
+
+    def error(draws):
+        found = [
+            sdd_labels(orl_embeddings, orl.identities, random_state=s, draws=draws, scale="none") for s in range(5)
+        ]
+        return np.sqrt(np.mean([(x.labels - exact) ** 2 for x in found]))
+
+    assert error("pooled") < error("independent") / 2
+
+
+@pytest.mark.parametrize("population, count, repeats", [(10, 3, 4), (25, 24, 2), (24, 24, 3), (401, 24, 12), (7, 1, 1)])
+def test_spread_hands_are_distinct_and_all_numbers_equally_likely(population, count, repeats):
+    rng = np.random.default_rng(0)
+    hands = np.array([pseudo_labels.spread(rng, population, count, repeats) for _ in range(4000)])
+    assert hands.shape == (4000, repeats, count)
+    assert (np.diff(np.sort(hands), axis=2) > 0).all()
+    for repeat in range(repeats):
+        often = np.bincount(hands[:, repeat].ravel(), minlength=population) / 4000
+        expected = count / population
+        np.testing.assert_allclose(often, expected, atol=5 * math.sqrt(expected * (1 - expected) / 4000) + 1e-9)
+
+
+def test_spread_hands_seldom_meet():
+    """12 x 24 of 400: never a number twice but where two steps meet."""
+    rng = np.random.default_rng(0)
+    seen = [len(np.unique(pseudo_labels.spread(rng, 400, 24, 12))) for _ in range(50)]
+    assert min(seen) > 280
+
+
 @pytest.mark.parametrize("draws", pseudo_labels.DRAWS)
-def test_ranks_as_the_exact_labels_do_on_faces(orl, orl_embeddings, draws):
-    embeddings = orl_embeddings - orl_embeddings.mean(axis=0)
-    exact = sdd_labels_exact(embeddings, orl.identities)
-    assert (
-        spearmanr(sdd_labels(embeddings, orl.identities, random_state=0, draws=draws).labels, exact.labels)[0] >= 0.99
-    )
+def test_every_stranger_is_as_likely(draws):
+    """Over many seeds, for one image."""
+    _, people = synthetic([4] * 15)
+    counts = np.zeros(60)
+    for seed in range(1500):
+        _, strangers = sdd_draws(people, n_samples=5, n_repeats=2, random_state=seed, draws=draws)
+        counts += np.bincount(strangers[0].ravel(), minlength=60)
+    others = counts[people != people[0]]
+    assert counts.sum() == others.sum() == 1500 * 10
+    expected = 1500 * 10 / 56
+    assert np.abs(others - expected).max() < 5 * math.sqrt(expected)
+
+
+@pytest.mark.parametrize("population, count", [(5, 5), (6, 2), (100, 10)])
+def test_floyds_sets_are_equally_likely(population, count):
+    found = np.sort(pseudo_labels.distinct(np.random.default_rng(0), np.full(20000, population), count))
+    assert (np.diff(found, axis=1) > 0).all() and found.min() >= 0 and found.max() < population
+    often = np.bincount(found.ravel(), minlength=population) / 20000
+    np.testing.assert_allclose(often, count / population, atol=0.02)
+    if population == 6:
+        assert len(np.unique(found, axis=0)) == 15
+
+
+def test_neither_threads_nor_memory_nor_kind_of_array_matter(tmp_path):
+    embeddings, people = synthetic([12] * 60 + [300], dim=32)
+    embeddings = embeddings.astype(np.float32)
+    np.save(tmp_path / "e.npy", embeddings)
+    reference = sdd_labels(embeddings, people, random_state=3, n_jobs=1).distances
+    for options in ({"n_jobs": 2}, {"n_jobs": 5, "max_memory": 40e6}):
+        np.testing.assert_array_equal(sdd_labels(embeddings, people, random_state=3, **options).distances, reference)
+    mapped = np.load(tmp_path / "e.npy", mmap_mode="r")
+    np.testing.assert_array_equal(sdd_labels(mapped, people, random_state=3).distances, reference)
+    np.testing.assert_array_equal(sdd_labels(embeddings.tolist(), people, random_state=3).distances[:5].shape, (5, 12))
+    assert (sdd_labels(embeddings, people, random_state=4).distances != reference).any()
+    once, twice = (sdd_labels(embeddings, people).distances for _ in range(2))
+    assert (once != twice).any()
+    one, two = (sdd_labels_exact(embeddings, people, n_jobs=n).distances for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    with pytest.raises(DataError, match="max_memory"):
+        sdd_labels(embeddings, people, max_memory=1e5)
+
+
+def test_versions_of_one_photograph_are_no_mates():
+    embeddings, people = synthetic([9, 12, 30, 2])
+    sources = np.empty(len(people), int)
+    for person in range(4):
+        sources[people == person] = person * 100 + np.arange((people == person).sum()) // 3
+    for draws in pseudo_labels.DRAWS:
+        options = {"n_samples": 5, "n_repeats": 3, "random_state": 0, "draws": draws, "sources": sources}
+        mates, strangers = sdd_draws(people, **options)
+        for i in range(len(people)):
+            taken = mates[i][mates[i] >= 0]
+            assert (people[taken] == people[i]).all() and (sources[taken] != sources[i]).all()
+        found = sdd_labels(embeddings, people, **options)
+        np.testing.assert_allclose(found.distances, literal(embeddings, mates, strangers), rtol=1e-9, atol=1e-12)
+        assert (found.status[people == 3] == "singleton").all()  # two versions of one photograph
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    exact = sdd_labels_exact(embeddings, people, sources=sources, scale="none").labels
+    for i in np.flatnonzero(people < 3)[:10]:
+        mates = (people == people[i]) & (sources != sources[i])
+        cosines = unit @ unit[i]
+        assert exact[i] == pytest.approx(wasserstein_distance(cosines[mates], cosines[people != people[i]]), rel=1e-9)
+
+
+def test_one_outlier_moves_everybody_on_one_scale_and_nobody_on_the_other():
+    rng = np.random.default_rng(0)
+    distances = rng.normal(0.5, 0.1, (1000, 3))
+    spoilt = distances.copy()
+    spoilt[0] = 10
+    moved = {
+        scale: np.abs(
+            pseudo_labels.scale_distances(distances, scale)[1:] - pseudo_labels.scale_distances(spoilt, scale)[1:]
+        ).max()
+        for scale in pseudo_labels.SCALES
+    }
+    assert moved["minmax"] > 50 and moved["robust"] < 2 and moved["none"] == 0
+    robust = pseudo_labels.scaled_repeats(spoilt, "robust")
+    assert robust.min() == 0 and robust.max() == 100
+    spoilt[5] = np.nan
+    assert np.isnan(pseudo_labels.scale_distances(spoilt, "robust")[5])
+    assert (pseudo_labels.scale_distances(np.ones((4, 2))) == 50).all()
+
+
+@pytest.mark.parametrize(
+    "wrong, word",
+    [
+        ({"n_samples": 0}, "n_samples"),
+        ({"n_repeats": 1.5}, "n_repeats"),
+        ({"scale": "z"}, "scale"),
+        ({"draws": "some"}, "draws"),
+        ({"random_state": -1}, "random_state"),
+        ({"sources": [1, 2]}, "sources"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong, word):
+    embeddings, people = synthetic([3, 3])
+    with pytest.raises(DataError, match=word):
+        sdd_labels(embeddings, people, **wrong)
 
 
 def test_nan_and_unknown_people_are_named():
