@@ -91,6 +91,20 @@ def test_small_photographs_and_small_faces_are_refused_with_a_reason(fitted, peo
     assert unknown.status[0] == "ok"  # an aligned crop alone does not know
 
 
+def test_no_faces_give_an_empty_table(fitted, people):
+    table = fitted.assess(people[1][:0])
+    assert len(table) == 0 and list(table) == ["score", "status", "reason", "gate", "yaw", "pitch", "roll"]
+
+
+def test_landmarks_that_no_head_explains_cost_the_pose_only(fitted, people, monkeypatch):
+    def refuse(points, size):
+        raise DataError("no pose")
+
+    monkeypatch.setattr(masking, "head_pose", refuse)
+    table = with_settings(fitted, gate=None, min_size=0).assess(people[1][:2])
+    assert table[["yaw", "pitch", "roll"]].isna().all(axis=None) and table.score.notna().all()
+
+
 def test_photographs(fitted, orl_images):
     scorer = with_settings(fitted, min_size=112, gate=None)
     small = scorer.assess_photograph(orl_images[0])

@@ -279,3 +279,30 @@ def test_scoring_with_fused_layers_is_the_network_itself(fitted, people):
     assert np.abs(fitted_again.score_samples(people[1][:3]) - before).max() > 1e-3
     fitted_again.set_state(fitted.get_state())  # nothing of the former network is left
     np.testing.assert_array_equal(fitted_again.score_samples(people[1][:3]), before)
+
+
+def test_a_change_before_the_judge_leaves_the_target_alone(people):
+    settings = DBCNN.quick | {"max_faces": 4, "n_tuning": 0}
+    seen = []
+
+    def darkened(faces):
+        seen.append(faces.images.copy())
+        return faces.images // 2
+
+    scorer = DBCNN(**settings).fit(people[0], change=darkened)
+    training = scorer.training_faces(people[0])
+    np.testing.assert_array_equal(seen[0], training.images)
+    guess = scorer.score_samples(training.images // 2)
+    assert np.abs(guess - targets_of(training)).mean() < 0.1  # few pictures are learned nearly by heart
+
+
+def test_a_cached_fit_knows_what_it_is_built_on(people, tmp_path, monkeypatch):
+    from fiqa_lib.scorers import fit_cached
+
+    settings = DBCNN.quick | {"max_faces": 3, "n_tuning": 0}
+    fit_cached(DBCNN(**settings), people[0], folder=tmp_path)
+    fit_cached(DBCNN(**settings), people[0], folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(DBCNN, "built_on", (dbcnn,))  # another source
+    fit_cached(DBCNN(**settings), people[0], folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2

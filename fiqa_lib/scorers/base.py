@@ -60,6 +60,8 @@ class Scorer(BaseEstimator):
         Kinds of `degradations.KINDS` with which the mean score falls. The common tests hold each method to them.
     cost : str
         Work for one face, in a few words, for the list of methods.
+    built_on : tuple of modules
+        Those, besides the method's own, whose change makes what was learned before worthless to `fit_cached`.
     details : tuple of str
         Columns that `assess` gives besides the score, for tables.
     quick : dict
@@ -73,6 +75,7 @@ class Scorer(BaseEstimator):
     learns = False
     claims = ()
     cost = ""
+    built_on = ()
     details = ()
     quick = {}
 
@@ -192,8 +195,8 @@ def _plain_parameters(scorer):
 def fit_cached(scorer, faces, identities=None, folder=None):
     """`scorer.fit(faces, identities)`, or what an earlier call with the same content learned.
 
-    The key covers the method's own file, its parameters, the faces, their identities and their degradations. A method
-    that learns nothing is fitted directly.
+    The key covers the method's own file and the modules it is `built_on`, its parameters, the faces, their identities
+    and their degradations. A method that learns nothing is fitted directly.
 
     Parameters
     ----------
@@ -228,6 +231,7 @@ def fit_cached(scorer, faces, identities=None, folder=None):
 def _fit_key(scorer, faces, identities):
     recogniser = getattr(scorer, "recogniser", None)
     parts = [Path(inspect.getfile(type(scorer))).read_bytes(), repr(scorer), getattr(recogniser, "checksum", None)]
+    parts += [inspect.getsource(module) for module in scorer.built_on]
     parts.append(np.ascontiguousarray(crops_of(faces)).tobytes())
     if isinstance(faces, Faces):
         table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px"])

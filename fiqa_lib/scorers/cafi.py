@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .. import masking
+from .. import masking, scnn
 from ..datasets import benchmark_pairs
 from ..degradations import CLEAN, benchmark
 from ..errors import DataError
@@ -13,6 +13,7 @@ from ..faces import EYE_DISTANCE, SIZE, Faces, extract_faces
 from ..recognition import as_recogniser
 from ..recognition.base import crops_of
 from ..verification import fit_threshold
+from . import dbcnn, ser_fiq
 from .base import Scorer, register
 from .dbcnn import DBCNN
 from .ser_fiq import Calibration, SerFiq
@@ -79,7 +80,8 @@ class Cafi(Scorer):
     """
 
     learns = True
-    claims = ("uneven_light", "gaussian_blur", "defocus_blur", "motion_blur", "occlusion", "sunglasses")
+    built_on = (masking, scnn, dbcnn, ser_fiq)
+    claims = ("uneven_light", "motion_blur", "over_exposure", "low_light", "sensor_noise", "occlusion", "sunglasses")
     cost = "one embedding, 68 landmarks, two networks"
     details = ("gate", "yaw", "pitch", "roll")
     # the bundled photographs have 92 x 112 pixels, less than CAFI asks for
@@ -213,8 +215,8 @@ class Cafi(Scorer):
         -------
         DataFrame with N rows
             `score` (NaN when refused), `status` ("ok" or "refused"), `reason`, `gate` (the calibrated SER-FIQ score),
-            `yaw`, `pitch`, `roll` in degrees. The sizes of photograph and face are checked where the faces know them
-            (attributes `photo_width`, `photo_height`, `inter_eye_px`).
+            `yaw`, `pitch`, `roll` in degrees (NaN where no head explains the landmarks). The sizes of photograph and
+            face are checked where the faces know them (`photo_width`, `photo_height`, `inter_eye_px`).
         """
         self._check()
         images = crops_of(faces)
@@ -254,8 +256,11 @@ class Cafi(Scorer):
         size = (masking.WORKING_SIZE, masking.WORKING_SIZE)
         found = np.zeros((len(points), 3))
         for target, where, roll in zip(found, points, rolls, strict=True):
-            yaw, pitch, rest = masking.head_pose(masking.at_size(where, masking.WORKING_SIZE), size)
-            target[:] = yaw, pitch, rest + roll
+            try:
+                yaw, pitch, rest = masking.head_pose(masking.at_size(where, masking.WORKING_SIZE), size)
+                target[:] = yaw, pitch, rest + roll
+            except DataError:  # landmarks that no head explains: the face is judged all the same
+                target[:] = np.nan
         return found
 
     def assess_photograph(self, image, *, detector=None):
