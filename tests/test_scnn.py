@@ -60,6 +60,15 @@ def test_quantised_pictures_have_few_colours(pictures):
         assert len(np.unique(distort(pictures[-1], "quantisation", level).reshape(-1, 3), axis=0)) <= most
 
 
+def test_quantisation_dithers():
+    """On a ramp the local mean survives, as error diffusion has it; plain rounding would leave steps."""
+    ramp = np.broadcast_to(np.linspace(60, 200, 128)[None, :, None], (64, 128, 3)).round().astype(np.uint8)
+    result = distort(ramp, "quantisation", 5)
+    local = result[..., 0].astype(float).mean(0)  # each column of the ramp has one value
+    assert np.abs(np.convolve(local - ramp[0, :, 0], np.ones(9) / 9, "valid")).max() < 12
+    assert len(np.unique(result[:, 64, 0])) > 1
+
+
 def test_wrong_use_is_refused(pictures):
     for kind, level in (("fog", 1), ("jpeg", 0), ("jpeg", 6), ("over-exposure", 3)):
         with pytest.raises(DataError, match="no distortion"):
