@@ -5,8 +5,8 @@ pairs (any image of a person, the one high-quality image of that person). No qua
 changes under restoration then says how good it was; `scorers.faceqgen` makes scores of it.
 
 Layers and loss weights of the paper are not public. Here, and this is our choice: a U-Net (Ronneberger et al. 2015)
-against a PatchGAN discriminator (Isola et al. 2017) with the least-squares loss (Mao et al. 2017), L1, and the cosine of
-embeddings. Networks work on luminance, on `size` x `size` pixels of the window that dlib's recogniser looks at.
+against a PatchGAN discriminator (Isola et al. 2017) with the least-squares loss (Mao et al. 2017), L1, and the cosine
+of embeddings. Networks work on luminance, on `size` x `size` pixels of the window that dlib's recogniser looks at.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ BALANCE = 0.8
 """The discriminator is not updated in a step in which it already tells this share of images apart."""
 MEASURES = ("mse", "ssim", "d_input", "d_restored")
 """What `Restorer.measures` gives, higher for better faces: minus the MSE, the SSIM, the discriminator on both."""
+DARKEST = 0.02  # the logit of 0 and of 1 is infinite
 CHUNK = 64
 
 # --- pictures ----------------------------------------------------------------------------------------------------
@@ -117,6 +118,9 @@ def _layer(n_in, n_out, stride=1):
 class Generator(nn.Module):
     """U-Net: (B, 1, S, S) in 0..1 -> the same shape and range; S a multiple of 16.
 
+    What the network computes is a correction: it is added to the input on the scale of the logistic function. Training
+    starts from a correction of zero, that is from a copy.
+
     Each 2x2 block of pixels becomes four channels at half the size, and back at the end, which costs a quarter of
     layers at full size. In between, features shrink three times (to S / 16) and grow again; each stage of the way up
     also gets the features of the same size on the way down (the skip connections that make it a U).
@@ -130,18 +134,19 @@ class Generator(nn.Module):
         self.middle = _layer(channels[-1], channels[-1])
         self.up = nn.ModuleList([_layer(channels[i] + channels[i - 1], channels[i - 1]) for i in (3, 2, 1)])
         self.last = nn.Conv2d(width, 4, 3, padding=1)
-        nn.init.zeros_(self.last.weight)  # training starts from plain grey, whatever the seed
+        nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x):
-        x, skips = functional.pixel_unshuffle(2 * x - 1, 2), []
+    def forward(self, picture):
+        x, skips = functional.pixel_unshuffle(2 * picture - 1, 2), []
         for layer in self.down:
             x = layer(x)
             skips.append(x)
         x = self.middle(x)
         for layer, skip in zip(self.up, skips[-2::-1], strict=True):
             x = layer(torch.cat([functional.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
-        return functional.pixel_shuffle(self.last(x), 2).sigmoid()
+        correction = functional.pixel_shuffle(self.last(x), 2)
+        return (picture.clamp(DARKEST, 1 - DARKEST).logit() + correction).sigmoid()
 
 
 class Discriminator(nn.Module):
@@ -263,8 +268,10 @@ def _frontal_scores(images, threshold=-1.5):
 class Restorer(BaseEstimator):
     """Generator and discriminator, trained against each other.
 
-    Each step draws people, each equally often, and for each an image x of theirs (a quarter of the time as it was
-    handed in, else a degraded copy) with the best photograph t of that person; half of the pairs are mirrored. Then
+    Each step draws people, each equally often, and for each an image x of theirs with the best photograph t of that
+    person: a quarter of the time x is as it was handed in; else a degraded copy, with probability `own_share` of the
+    best photograph itself (which teaches to undo damage), otherwise of any (which also teaches to change pose, light
+    and expression). Half of the pairs are mirrored. Then
 
     - the discriminator D lowers `discriminator_loss(D(t), D(G(x)))`, unless it already tells at least `BALANCE` of
       these images apart: so that neither side runs away (the balance of the updates);
@@ -283,6 +290,9 @@ class Restorer(BaseEstimator):
     n_copies : int
         Degraded copies of each face, where none of the faces is degraded already. Faces with a `kind` other than
         "clean" are taken as they are.
+    n_own : int
+        Degraded copies of each best photograph besides; none where the faces are degraded already.
+    own_share : float in 0..1
     n_steps, batch_size, n_identity : int
     l1, adversarial, identity : float
         Weights of the three losses; 0 leaves one out.
@@ -320,12 +330,14 @@ class Restorer(BaseEstimator):
         size=64,
         width=32,
         n_copies=8,
+        n_own=40,
+        own_share=0.75,
         n_steps=500,
         batch_size=16,
         n_identity=8,
         l1=10.0,
         adversarial=1.0,
-        identity=3.0,
+        identity=10.0,
         rate=2e-3,
         n_snapshots=4,
         recogniser="dlib",
@@ -336,6 +348,8 @@ class Restorer(BaseEstimator):
         self.size = size
         self.width = width
         self.n_copies = n_copies
+        self.n_own = n_own
+        self.own_share = own_share
         self.n_steps = n_steps
         self.batch_size = batch_size
         self.n_identity = n_identity
@@ -383,7 +397,7 @@ class Restorer(BaseEstimator):
         return self
 
     def _check(self):
-        whole = {"size": 16, "width": 4, "n_copies": 0, "n_steps": 1, "batch_size": 1, "n_identity": 0}
+        whole = {"size": 16, "width": 4, "n_copies": 0, "n_own": 0, "n_steps": 1, "batch_size": 1, "n_identity": 0}
         for name, least in {**whole, "n_snapshots": 0}.items():
             value = getattr(self, name)
             if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
@@ -422,9 +436,9 @@ class Restorer(BaseEstimator):
         Returns
         -------
         DataFrame with N rows
-            `mse`: minus the mean squared difference, in -1..0. `ssim`: structural similarity (Wang et al. 2004, Gaussian
-            window of deviation 1.5, values 0..1), at most 1. `d_input`, `d_restored`: mean verdict of the patches, about
-            0 (restored) to 1 (best photograph).
+            `mse`: minus the mean squared difference, in -1..0. `ssim`: structural similarity (Wang et al. 2004;
+            Gaussian window of deviation 1.5, values 0..1), at most 1. `d_input`, `d_restored`: mean verdict of the
+            patches, about 0 (restored) to 1 (best photograph).
         """
         check_is_fitted(self)
         return self._measures(luminance(crops_of(faces), self.size))
@@ -494,6 +508,8 @@ class Restorer(BaseEstimator):
 HISTORY = ("l1", "adversarial", "identity", "discriminator", "accuracy", "updated")
 CHECKPOINT_EVERY = 50
 WARM_UP = 50
+AS_HANDED_IN = 0.25
+"""Share of a batch that is not damaged."""
 
 
 def similarity_of_structure(first, second):
@@ -536,7 +552,8 @@ class _Run:
             raise DataError("restoration needs faces of at least 2 people, else one face fits all")
         self.key = content_key(repr(settings.get_params()), images.tobytes(), list(who), rows.tolist())
         self.targets = luminance(images[rows], settings.size)
-        self.inputs = self._inputs(faces, images, who)
+        self.inputs, origin = self._inputs(faces, images, who, rows)
+        self.pools = self._pools(origin)
         self.pictures = luminance(self.inputs.images, settings.size)
         self._prepare_identity(images, rows)
         with torch.random.fork_rng(devices=[]):
@@ -548,18 +565,66 @@ class _Run:
         self.for_discriminator = torch.optim.Adam(self.discriminator.parameters(), settings.rate / 5, (0.5, 0.99))
         self.history, self.snapshots = [], {}
 
-    def _inputs(self, faces, images, who):
-        """What is restored: all faces, and degraded copies of them where there are none yet."""
-        table = faces.attributes if isinstance(faces, Faces) else None
+    def _inputs(self, faces, images, who, rows):
+        """What is restored, and what each row is: 0 as handed in, 1 any copy, 2 a copy of a best photograph."""
+        table = faces.attributes if isinstance(faces, Faces) else pd.DataFrame(index=range(len(images)))
         names = faces.names if isinstance(faces, Faces) else np.arange(len(images)).astype(str)
-        plain = Faces(images, who, names, None if table is None else table.reindex(columns=["kind"]))
-        damaged = table is not None and "kind" in table and (table["kind"].fillna(CLEAN) != CLEAN).any()
-        if damaged or not self.settings.n_copies:
-            return plain
-        seed = self.settings.random_state
-        return Faces.concat(
-            [plain, random_degradations(plain, self.settings.n_copies, None, SEVERITIES, max_together=2, random_state=seed)]
-        )
+        plain = Faces(images, who, names, table.reindex(columns=["kind", "source"]).astype(object))
+        kind = plain.attributes["kind"].fillna(CLEAN)
+        if (kind != CLEAN).any():
+            of_best = plain.attributes["source"].isin(names[rows]).to_numpy()
+            return plain, np.where(kind == CLEAN, 0, np.where(of_best, 2, 1))
+        plain = Faces(images, who, names)  # without missing facts, which would hide what the copies are
+        settings, seed = self.settings, self.settings.random_state
+        how = {"severities": SEVERITIES, "max_together": 2}
+        copies = random_degradations(plain, settings.n_copies, random_state=seed, **how)
+        own = random_degradations(plain[rows], settings.n_own, random_state=seed + 1, **how)
+        own = Faces(own.images, own.identities, [f"best|{name}" for name in own.names], own.attributes)
+        origin = np.repeat([0, 1, 2], [len(plain), len(copies), len(own)])
+        return Faces.concat([plain, copies, own]), origin
+
+    def _pools(self, origin):
+        """For each person three arrays of rows: as handed in, any copies, copies of the best photograph."""
+        person = np.searchsorted(self.people, self.inputs.identities)
+        found = [[np.flatnonzero((person == p) & (origin == o)) for o in range(3)] for p in range(len(self.people))]
+        return [[pool if len(pool) else np.concatenate(pools) for pool in pools] for pools in found]
+
+    def _prepare_identity(self, images, rows):
+        """Embeddings of the best photographs, as they are and mirrored (2, P, dim), and the centre of all faces."""
+        self.best = self.centre = self.recogniser = None
+        if not (self.settings.identity and self.settings.n_identity):
+            return
+        recogniser = as_recogniser(self.settings.recogniser)
+        recogniser.head  # noqa: B018 - refused with a reason where there is no network
+        best = images[rows]
+        both = [recogniser.embed(best), recogniser.embed(np.ascontiguousarray(best[:, :, ::-1]))]
+        self.best = torch.from_numpy(np.stack(both)).to(self.device)
+        self.centre = torch.from_numpy(recogniser.embed(images).mean(0)).to(self.device)
+        if torch.device(recogniser.device) != self.device:  # a copy: the shared one stays where it is
+            recogniser = copy.deepcopy(recogniser)
+            recogniser.module.to(self.device)
+            recogniser.device = self.device
+            if hasattr(recogniser, "_mean"):
+                recogniser._mean = recogniser._mean.to(self.device)
+        self.recogniser = recogniser
+
+    def draw(self, number):
+        """The batch of one step: inputs and best photographs (B, 1, S, S), and embeddings of the latter or None."""
+        settings = self.settings
+        rng = np.random.default_rng([settings.random_state, number])
+        person = rng.integers(len(self.people), size=settings.batch_size)
+        damaged = rng.random(settings.batch_size) >= AS_HANDED_IN
+        own = rng.random(settings.batch_size) < settings.own_share
+        origin = damaged * (1 + own)
+        rows = [rng.choice(self.pools[p][o]) for p, o in zip(person, origin, strict=True)]
+        mirrored = rng.random(settings.batch_size) < 0.5
+        x, t = self.pictures[rows], self.targets[person]
+        turn = mirrored[:, None, None]
+        pair = [np.where(turn, y[:, :, ::-1], y)[:, None] for y in (x, t)]
+        tensors = [torch.from_numpy(y).to(self.device) for y in pair]
+        if self.best is None:
+            return *tensors, None
+        return *tensors, self.best[torch.from_numpy(mirrored.astype(int)), torch.from_numpy(person)]
 
     def go(self, checkpoint=None):
         from tqdm import tqdm
@@ -585,7 +650,7 @@ class _Run:
         x, t, best = self.draw(number)
         restored = self.generator(x)
         on_best, on_restored = self.discriminator(t), self.discriminator(restored.detach())
-        accuracy = 0.5 * float(((on_best > 0.5).float().mean() + (on_restored < 0.5).float().mean()))
+        accuracy = 0.5 * float((on_best > 0.5).float().mean() + (on_restored < 0.5).float().mean())
         d_loss = discriminator_loss(on_best, on_restored)
         updated = bool(settings.adversarial) and accuracy < BALANCE
         if updated:
@@ -609,7 +674,9 @@ class _Run:
 
     def keep(self, path):
         """Write the run as it stands: networks, optimisers, history, snapshots."""
-        arrays = state.module_state(self.generator, "generator/") | state.module_state(self.discriminator, "discriminator/")
+        arrays = state.module_state(self.generator, "generator/") | state.module_state(
+            self.discriminator, "discriminator/"
+        )
         arrays |= _optimiser_state(self.for_generator, "for_generator/")
         arrays |= _optimiser_state(self.for_discriminator, "for_discriminator/")
         for step, layers in self.snapshots.items():

@@ -21,19 +21,21 @@ class FaceQgenScore(Scorer):
     resumes = True
     sources = (restoration,)
     silent = ("device", "verbose")
-    quick = {"size": 32, "width": 8, "n_copies": 2, "n_steps": 40, "n_identity": 2, "n_snapshots": 1}
+    quick = {"size": 32, "width": 8, "n_copies": 2, "n_own": 4, "n_steps": 40, "n_identity": 2, "n_snapshots": 1}
 
     def __init__(
         self,
         size=64,
         width=32,
         n_copies=8,
+        n_own=40,
+        own_share=0.75,
         n_steps=500,
         batch_size=16,
         n_identity=8,
         l1=10.0,
         adversarial=1.0,
-        identity=3.0,
+        identity=10.0,
         rate=2e-3,
         n_snapshots=4,
         recogniser="dlib",
@@ -44,6 +46,8 @@ class FaceQgenScore(Scorer):
         self.size = size
         self.width = width
         self.n_copies = n_copies
+        self.n_own = n_own
+        self.own_share = own_share
         self.n_steps = n_steps
         self.batch_size = batch_size
         self.n_identity = n_identity
@@ -103,3 +107,53 @@ def combine(measures, reference):
     columns = list(MEASURES)
     scale = reference["std"][columns].replace(0, 1)
     return ((measures[columns] - reference["mean"][columns]) / scale).mean(axis=1).to_numpy(float)
+
+
+@register("faceqgen")
+class FaceQgen(FaceQgenScore):
+    """Mean of the four FaceQgen measures, each in standard deviations from its mean over the training images."""
+
+    cost = "one U-Net, two runs of the discriminator, one SSIM"
+
+    def _score(self, images, faces):
+        return self.measures(images)["combined"]
+
+
+@register("faceqgen-mse")
+class FaceQgenMse(FaceQgenScore):
+    """Minus the mean squared difference between a face and its restoration, -1..0 (FaceQgen's first measure)."""
+
+    cost = "one U-Net"
+
+    def _score(self, images, faces):
+        return self.restorer_.measures(images)["mse"]
+
+
+@register("faceqgen-ssim")
+class FaceQgenSsim(FaceQgenScore):
+    """Structural similarity of a face and its restoration, at most 1 (FaceQgen's second measure)."""
+
+    cost = "one U-Net and one SSIM"
+
+    def _score(self, images, faces):
+        return self.restorer_.measures(images)["ssim"]
+
+
+@register("faceqgen-d-input")
+class FaceQgenInputVerdict(FaceQgenScore):
+    """Verdict of FaceQgen's discriminator on the face itself: about 1 for what looks like a best photograph."""
+
+    cost = "one discriminator"
+
+    def _score(self, images, faces):
+        return self.restorer_.measures(images)["d_input"]
+
+
+@register("faceqgen-d-restored")
+class FaceQgenRestoredVerdict(FaceQgenScore):
+    """Verdict of FaceQgen's discriminator on the restored face: about 1 where the restoration convinces."""
+
+    cost = "one U-Net and one discriminator"
+
+    def _score(self, images, faces):
+        return self.restorer_.measures(images)["d_restored"]
