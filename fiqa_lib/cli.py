@@ -69,6 +69,7 @@ def _add_score(commands):
     add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
     add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
     add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
+    add("--format", choices=("csv", "faceqgen"), default="csv", help="faceqgen: lines `img;score`, without status")
     add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces")
     add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
     add("--restart", action="store_true", help="do not go on with a run of the same command that was interrupted")
@@ -79,7 +80,7 @@ def _add_score(commands):
 
 def score(arguments):
     """Score photographs into a table; see `scoring.score_files`."""
-    from . import scoring
+    from . import protocols, scoring
 
     scorer = scoring.make_scorer(
         arguments.method,
@@ -87,6 +88,7 @@ def score(arguments):
         recogniser=arguments.recogniser,
         weights=arguments.weights,
         model=arguments.model,
+        progress=not arguments.no_progress,
     )
     inputs = scoring.list_inputs(arguments.inputs)
     table = scoring.score_files(
@@ -97,6 +99,7 @@ def score(arguments):
         strict=arguments.strict,
         restart=arguments.restart,
         n_jobs=arguments.jobs,
+        write=protocols.write_quality if arguments.format == "faceqgen" else write_csv,
         progress=not arguments.no_progress,
     )
     if arguments.plot:
