@@ -64,8 +64,8 @@ def test_embeddings_are_those_of_the_recogniser_and_have_gradients(orl, dlib_res
     found = restoration.embed_luma(pictures, dlib_resnet)
     expected = dlib_resnet.embed(restoration.as_images(small))
     np.testing.assert_allclose(found.detach().numpy(), expected, atol=0.01)
-    found.sum().backward()
-    assert pictures.grad.abs().sum() > 0
+    (gradient,) = torch.autograd.grad(found.sum(), pictures)
+    assert gradient.abs().sum() > 0
 
 
 # --- networks and losses
@@ -73,7 +73,7 @@ def test_embeddings_are_those_of_the_recogniser_and_have_gradients(orl, dlib_res
 
 def test_shapes_and_ranges():
     x = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0))
-    y = Generator(8)(x)
+    y = Generator(8)(x).detach()
     assert y.shape == x.shape and 0 <= float(y.min()) and float(y.max()) <= 1
     assert Discriminator(8)(x).shape == (2, 1, 6, 6)
 
@@ -249,9 +249,9 @@ def test_each_person_is_drawn_equally_often(orl):
     uneven = orl[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]  # ten photographs of one, one of the other
     run = restoration._Run(Restorer(**(TINY | {"batch_size": 64})), uneven, None)
     draws = np.concatenate([run.draw(k)[1].numpy() for k in range(20)])
-    first = min(np.abs(draws[:, 0] - run.targets[0]).mean((1, 2)) for _ in range(1))
+    plain = np.abs(draws[:, 0] - run.targets[0]).mean((1, 2))
     mirrored = np.abs(draws[:, 0] - run.targets[0][:, ::-1]).mean((1, 2))
-    share = np.mean((first < 1e-6) | (mirrored < 1e-6))
+    share = np.mean((plain < 1e-6) | (mirrored < 1e-6))
     assert share == pytest.approx(0.5, abs=0.05)
 
 
