@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import numbers
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -726,3 +727,84 @@ def _restore_optimiser(optimiser, arrays, prefix):
     remembered = _numbered(arrays, prefix)
     layers = {index: {n: torch.as_tensor(v) for n, v in values.items()} for index, values in remembered.items()}
     optimiser.load_state_dict({**optimiser.state_dict(), "state": layers})
+
+
+# --- health of the GAN -------------------------------------------------------------------------------------------
+
+COPIES_BELOW = 0.1
+COLLAPSED_BELOW = 0.3
+"""Below these values of `Health.change` and `Health.variety` a generator copies its input, or knows one face only."""
+
+
+class Health(NamedTuple):
+    """Whether a generator restores, copies or has collapsed. Distances are mean absolute differences, 0..1.
+
+    Attributes
+    ----------
+    to_input, to_target, to_mean : float
+        From the restorations to their inputs, to the best photographs of the same people, and to the mean face.
+    input_to_target, target_to_mean : float
+        The same of the inputs and of the best photographs, to compare with.
+    change : float
+        `to_input / input_to_target`: 0 for a copy, 1 for as much change as the target asks for.
+    variety : float
+        How far the mean restorations of the people lie from their common mean, over the same of the best photographs:
+        0 where everybody gets one face, about 1 where people differ as they should.
+    """
+
+    to_input: float
+    to_target: float
+    to_mean: float
+    input_to_target: float
+    target_to_mean: float
+    change: float
+    variety: float
+
+    @property
+    def copies(self):
+        """Whether the generator hands its input on."""
+        return self.change < COPIES_BELOW
+
+    @property
+    def collapsed(self):
+        """Whether everybody gets the same face."""
+        return self.variety < COLLAPSED_BELOW
+
+
+def health(inputs, restored, targets, people, mean_face):
+    """Measure copying and collapse on people that the generator never saw.
+
+    Parameters
+    ----------
+    inputs, restored, targets : array (N, S, S) in 0..1
+        `targets` holds, for each input, the best photograph of its person.
+    people : sequence of N
+        Who is shown; at least two.
+    mean_face : array (S, S)
+        `Restorer.mean_face_`.
+
+    Returns
+    -------
+    Health
+    """
+    people = np.asarray(people)
+    if len(np.unique(people)) < 2:
+        raise DataError("variety needs restorations of at least 2 people")
+
+    def apart(a, b):
+        return float(np.abs(a - b).mean(dtype=np.float64))
+
+    def spread(pictures):
+        means = np.stack([pictures[people == p].mean(0) for p in np.unique(people)])
+        return apart(means, means.mean(0))
+
+    to_input, wanted = apart(restored, inputs), apart(inputs, targets)
+    return Health(
+        to_input=to_input,
+        to_target=apart(restored, targets),
+        to_mean=apart(restored, mean_face),
+        input_to_target=wanted,
+        target_to_mean=apart(targets, mean_face),
+        change=to_input / wanted if wanted else 0.0,
+        variety=spread(restored) / spread(targets) if spread(targets) else 0.0,
+    )

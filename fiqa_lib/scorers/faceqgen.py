@@ -21,7 +21,16 @@ class FaceQgenScore(Scorer):
     resumes = True
     sources = (restoration,)
     silent = ("device", "verbose")
-    quick = {"size": 32, "width": 8, "n_copies": 2, "n_own": 4, "n_steps": 40, "n_identity": 2, "n_snapshots": 1}
+    quick = {
+        "size": 32,
+        "width": 8,
+        "n_copies": 2,
+        "n_own": 4,
+        "n_steps": 30,
+        "batch_size": 8,
+        "n_identity": 2,
+        "n_snapshots": 1,
+    }
 
     def __init__(
         self,
