@@ -133,8 +133,9 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
 
     def transform(self, X):
         """Codes of rows: (N, sizes[-1]) float32."""
+        scaled = self._scaled(self._checked_again(X))
         with torch.inference_mode():
-            return self.encoder_(self._scaled(self._checked_again(X))).numpy()
+            return self.encoder_(scaled).numpy()
 
     def inverse_transform(self, codes):
         """Rows that codes stand for, in the input's own units: (N, D) float32."""
@@ -185,7 +186,7 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
         return X
 
     def _checked_again(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "scale_")
         X = self._checked(X)
         if X.shape[1] != self.n_features_in_:
             raise DataError(f"{X.shape[1]} numbers a row; this was fitted on rows of {self.n_features_in_}")

@@ -267,7 +267,7 @@ class Gist(Feature):
     orientations: tuple = (8, 8, 8, 8)
     colour: bool = False
     name: str = "gist"
-    blind = "brightness and contrast (prefilter), where in its block a stripe lies (mean, magnitude), colour if grey"
+    blind = "the amount of light (logarithm; but a veil is seen), where in its block a stripe lies, colour if grey"
 
     @property
     def dim(self):
@@ -298,7 +298,7 @@ class Hog(Feature):
     cell: int = 8
     block: int = 3
     name: str = "hog"
-    blind = "brightness and contrast (gradients, normalised in blocks), dark on light or light on dark (180 degrees)"
+    blind = "light, contrast and veils (gradients, normalised in blocks), dark on light or light on dark"
 
     @property
     def dim(self):
@@ -331,7 +331,7 @@ class LbpCodes(Feature):
     points: int = 25
     radius: int = 5
     name: str = "lbp"
-    blind = "brightness and contrast (comparisons), the direction of a pattern (only its lighter neighbours count)"
+    blind = "light, contrast and veils (only comparisons), the direction of a pattern (lighter neighbours are counted)"
 
     @property
     def dim(self):
@@ -385,7 +385,7 @@ class Cnn(Feature):
 
     recogniser: str | Recogniser = "dlib"
     name: str = "cnn"
-    blind = "what its training taught it to overlook; with dlib: haze, colour, JPEG, and most of uneven light"
+    blind = "what its training taught it to overlook; with dlib above all colour and light from one side"
 
     @property
     def dim(self):

@@ -118,7 +118,8 @@ def test_scaling_is_learned_from_rows_that_are_not_held_out():
     spoiled[held_out] *= 1000
     for scaling in ("standard", "unit"):
         one, other = (
-            StackedAutoencoder(4, scaling, pretrain_epochs=1, epochs=1).fit(x, held_out=held_out) for x in (rows, spoiled)
+            StackedAutoencoder(4, scaling, pretrain_epochs=1, epochs=1).fit(x, held_out=held_out)
+            for x in (rows, spoiled)
         )
         np.testing.assert_array_equal(one.shift_, other.shift_)
         np.testing.assert_array_equal(one.scale_, other.scale_)

@@ -355,7 +355,8 @@ class _Network(nn.Module):
         self.register_buffer("shift", torch.from_numpy(fusion.shift_))
         self.register_buffer("scale", torch.from_numpy(fusion.scale_))
         self.fusion = copy.deepcopy(fusion.encoder_)
-        self.head = nn.Linear(layer_widths(fusion.sizes)[-1], len(GRADES))
+        with torch.random.fork_rng(devices=[]):  # its first weights are not wanted
+            self.head = nn.Linear(layer_widths(fusion.sizes)[-1], len(GRADES))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
