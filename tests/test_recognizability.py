@@ -123,7 +123,7 @@ def test_several_mixed_clusters_count_together(small_world):
 def test_without_a_mixed_cluster_it_says_what_to_do(small_world):
     faces, recogniser, _ = small_world
     with pytest.raises(DataError, match="min_people"):
-        Recognizability(recogniser=recogniser, n_patches=None, distance=0.5).fit(faces[:120])
+        Recognizability(0, recogniser=recogniser, n_patches=None, distance=0.5).fit(faces[:120])
 
 
 def test_a_damaged_state_is_refused(small_world, tmp_path):

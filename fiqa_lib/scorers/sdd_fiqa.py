@@ -20,7 +20,7 @@ from .pixels import luminance
 CHUNK = 64  # faces that are degraded and looked at together
 BATCH = 128  # faces in one step of training
 SIDE = 64  # of the picture that the small network sees
-RECIPES = {"layers": (60, 0.05), "pooled": (60, 0.05), "pixels": (30, 0.003)}
+RECIPES = {"layers": (30, 0.1), "pooled": (30, 0.1), "pixels": (30, 0.003)}
 """Inputs of the regressor, with epochs and learning rate: chosen on ORL training people, split by identity."""
 
 
@@ -268,7 +268,7 @@ class SddFiqa(Scorer):
     learns = True
     claims = ()
     cost = "one embedding and a small product"
-    quick = {"n_copies": 2, "epochs": 30}
+    quick = {"n_copies": 2, "epochs": 20}
 
     def __init__(
         self,
