@@ -44,6 +44,7 @@ def parser():
     _add_score(commands)
     _add_methods(commands)
     _add_edc(commands)
+    _add_sdd_labels(commands)
     return top
 
 
@@ -58,18 +59,25 @@ def _share(text):
 
 
 def _add_score(commands):
-    text = "score photographs: one row for every input, in order, whatever is wrong with it"
+    text = "score photographs: one row for every input, in order, whatever is wrong with it; or a video, frame by frame"
     command = commands.add_parser("score", help=text, description=text)
     command.set_defaults(run=score)
     add = command.add_argument
-    add("inputs", nargs="+", metavar="PATH", help="image files, folders, or lists of them (.txt, one path a line)")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="PATH",
+        help="image files, folders, lists of them (.txt, one path a line); or a video",
+    )
     add("--method", required=True, metavar="NAME", help="a quality method; `methods` lists them")
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
     add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
     add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
     add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
     add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
-    add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces")
+    add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces; video: timeline")
+    add("--best", type=int, default=0, metavar="N", help="video: write the N best frames to --best-dir")
+    add("--best-dir", type=Path, metavar="DIR", help="video: the folder for the best frames")
     add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
     add("--restart", action="store_true", help="do not go on with a run of the same command that was interrupted")
     add("--strict", action="store_true", help="stop at the first input that can't be scored")
@@ -78,9 +86,10 @@ def _add_score(commands):
 
 
 def score(arguments):
-    """Score photographs into a table; see `scoring.score_files`."""
+    """Score photographs, or one video, into a table; see `scoring.score_files` and `video.score_video`."""
     from . import scoring
 
+    film = _video_of(arguments)
     scorer = scoring.make_scorer(
         arguments.method,
         _parameters(arguments.param),
@@ -88,6 +97,8 @@ def score(arguments):
         weights=arguments.weights,
         model=arguments.model,
     )
+    if film is not None:
+        return _score_video(arguments, film, scorer)
     inputs = scoring.list_inputs(arguments.inputs)
     table = scoring.score_files(
         inputs,
@@ -103,6 +114,41 @@ def score(arguments):
         scoring.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
     print(f"{len(table)} inputs: {counts}. Written: {arguments.out}")
+
+
+def _video_of(arguments):
+    """The video among the inputs, or None; DataError where the options do not fit."""
+    from .video import SUFFIXES
+
+    films = [text for text in arguments.inputs if Path(text).suffix.lower() in SUFFIXES and not Path(text).is_dir()]
+    if films and len(arguments.inputs) > 1:
+        raise DataError(f"{films[0]}: a video is scored alone; give one video, or photographs without it")
+    if not films and (arguments.best or arguments.best_dir):
+        raise DataError("--best and --best-dir are for a video; the table of photographs can be sorted by score")
+    if films and (arguments.best > 0) != (arguments.best_dir is not None):
+        raise DataError("--best N (from 1) and --best-dir DIR belong together")
+    if films and arguments.strict:
+        raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
+    return films[0] if films else None
+
+
+def _score_video(arguments, film, scorer):
+    from . import video
+
+    result = video.score_video(
+        film,
+        scorer,
+        arguments.out,
+        fallback=arguments.fallback,
+        best=arguments.best,
+        best_dir=arguments.best_dir,
+        restart=arguments.restart,
+        progress=not arguments.no_progress,
+    )
+    if arguments.plot:
+        video.timeline(result.table, arguments.plot, title=f"{Path(film).name}: {arguments.method}")
+    best = f" Best frames: {arguments.best_dir}" if result.best else ""
+    print(f"{result.summary()}. Written: {arguments.out}{best}")
 
 
 def _parameters(given):
@@ -320,3 +366,70 @@ def _print_curves(arguments, curves, intervals):
         rows.append(row)
     print("Normalised: the area under the curve over that of chance; chance is 1, lower is better.")
     print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+
+
+# --------------------------------------------------------------------------------------------------------- sdd-labels
+
+
+def _add_sdd_labels(commands):
+    text = "quality labels from a recogniser (SDD-FIQA), for any number of images"
+    command = commands.add_parser("sdd-labels", help=text, description=text, epilog=SDD_EPILOG)
+    command.set_defaults(run=sdd_labels)
+    add = command.add_argument
+    add("--image-list-file", type=Path, metavar="FILE", help="one image a line (default: all below --image-root)")
+    add("--image-root", type=Path, metavar="FOLDER", help="the lines of the list are relative to it")
+    add("--score-dst", type=Path, required=True, metavar="OUT", help="FILE.csv, or a folder for sdd_labels.csv")
+    add("--id-key-index", type=int, default=-2, metavar="I", help="part of a line that names the person (default: -2)")
+    add(
+        "--feature-root", type=Path, metavar="FOLDER", help="embeddings, one .npy for each image; missing ones are made"
+    )
+    add("--load-feature", **SWITCH, help="only read embeddings, make none from images")
+    add("--features", type=Path, metavar="FILE.npy", help="embeddings as one array, row i for line i")
+    add("--recogniser", default="dlib", metavar="NAME", help="to make embeddings with (default: dlib)")
+    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
+    add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture")
+    add("--fix-num", type=int, default=24, metavar="N", help="positives and negatives of each repeat (default: 24)")
+    add("--repeats", type=int, default=12, metavar="N", help="(default: 12)")
+    add("--draws", choices=("pooled", "independent"), default="pooled", help="negatives: shared by neighbours, or not")
+    add("--exact", action="store_true", help="all positives against all negatives; work grows with the square")
+    add("--scale", choices=("minmax", "robust", "none"), default="minmax", help="of each repeat (default: minmax)")
+    add("--seed", type=int, default=0, help="of the draws (default: 0)")
+    add("--process-num", type=int, metavar="N", help="processes (default: one for each core); no effect on the result")
+    add("--cluster", metavar="ADDRESS", help="of a Dask scheduler, such as tcp://host:8786; no effect on the result")
+    add("--max-memory", type=float, default=1e9, metavar="BYTES", help="for the work of all processes (default: 1e9)")
+    add("--strict", action="store_true", help="stop at the first image that can't be used")
+    going_on = command.add_mutually_exclusive_group()
+    going_on.add_argument("--resume", action="store_true", help="go on with an interrupted run (what is done anyway)")
+    going_on.add_argument("--restart", action="store_true", help="drop what an interrupted run left")
+    add("--no-progress", action="store_true", help="no progress bars")
+
+
+def _switch(text):
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+SWITCH = {"nargs": "?", "const": True, "default": False, "type": _switch, "metavar": "True|False"}
+SDD_EPILOG = (
+    "A run that was interrupted, even by kill -9, goes on when the same command is given again, and ends with the same "
+    "bytes. What it has so far lies beside OUT in a folder OUT.work, which is removed at the end. Embeddings of image "
+    "a/b.jpg are looked for in FEATURE_ROOT/a/b.jpg.npy, then in FEATURE_ROOT/a/b.npy. On a cluster all machines must "
+    "see the same files under the same names."
+)
+
+
+def sdd_labels(arguments):
+    """Labels of listed images into a table; see `labelling.label_files`."""
+    from . import labelling
+
+    given = dict(vars(arguments))
+    out = given["score_dst"] if given["score_dst"].suffix == ".csv" else given["score_dst"] / "sdd_labels.csv"
+    given |= {"n_samples": given["fix_num"], "n_repeats": given["repeats"], "progress": not given["no_progress"]}
+    for name in ("command", "run", "score_dst", "fix_num", "repeats", "resume", "no_progress"):
+        given.pop(name)
+    counts = labelling.label_files(out, **given)
+    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1]))
+    print(f"{sum(counts.values())} images: {said}. Written: {out}")

@@ -380,8 +380,8 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
     -------
     Faces
         Empty when there is no face. `attributes`: `status` ("ok" or "fallback"), `face_x face_y face_w face_h` (box in
-        source pixels), `detector_score` (missing for a fallback), `n_faces` (credible ones in the photograph), and
-        what `geometry` gives.
+        source pixels), `detector_score` (missing for a fallback), `n_faces` (credible ones in the photograph), what
+        `geometry` gives, and `photo_width`, `photo_height` (of the photograph, in pixels).
 
     Raises
     ------
@@ -415,6 +415,8 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
                 "detector_score": float(box.score),
                 "n_faces": len(found),
                 **geometry(points),
+                "photo_width": image.shape[1],
+                "photo_height": image.shape[0],
             }
         )
     images = np.stack(crops) if crops else np.zeros((0, SIZE, SIZE, 3), np.uint8)
@@ -422,7 +424,7 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
 
 
 ATTRIBUTES = ["status", "face_x", "face_y", "face_w", "face_h", "detector_score", "n_faces"]
-ATTRIBUTES += ["inter_eye_px", "roll_deg", "yaw_proxy", "pitch_proxy"]
+ATTRIBUTES += ["inter_eye_px", "roll_deg", "yaw_proxy", "pitch_proxy", "photo_width", "photo_height"]
 
 
 def attribute_table(rows):

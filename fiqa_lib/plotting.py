@@ -349,3 +349,122 @@ def det(curves, *, title=None, height=4.6):
     axis.set_yticklabels(names)
     axis.legend()
     return fig
+
+
+@_styled
+def timeline(table, series, *, time="time_s", xlabel="time in the video, seconds", title=None, height=None):
+    """Scores over the time of a video, one panel for each; frames without a score leave a gap and a mark.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `video.score_video` gives it: `time_s`, and where there are `status` and `lost_before`, these are drawn too.
+    series : dict column -> label
+        What is drawn, from top to bottom.
+    time : str
+        The column of the x axis.
+    """
+    if len(table) == 0:
+        raise DataError("no frame to draw")
+    fig, axes = figure(len(series), 1, height=height or 1.2 + 1.7 * len(series), sharex=True, squeeze=False)
+    x = table[time].to_numpy(float)
+    for index, (axis, (column, label)) in enumerate(zip(axes[:, 0], series.items(), strict=True)):
+        y = table[column].to_numpy(float)
+        axis.plot(x, np.where(np.isfinite(y), y, np.nan), color=PALETTE[index % len(PALETTE)], linewidth=1.4)
+        axis.set_ylabel(label)
+        _mark_unscored(axis, table, x, np.isfinite(y), labelled=index == 0)
+    axes[-1, 0].set_xlabel(xlabel)
+    if title:
+        axes[0, 0].set_title(title)
+    if axes[0, 0].get_legend_handles_labels()[0]:
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return fig
+
+
+def _mark_unscored(axis, table, x, scored, labelled):
+    """Marks at the foot of a panel for frames without a score, by their status, and for lost frames."""
+    place = axis.get_xaxis_transform()
+    groups = []
+    if "status" in table:
+        status = table["status"].to_numpy(str)
+        groups = [(name, ~scored & (status == name)) for name in dict.fromkeys(status[~scored])]
+    if "lost_before" in table:
+        groups.append(("frames lost before", table["lost_before"].to_numpy() > 0))
+    for order, (name, rows) in enumerate(groups, start=1):
+        if rows.any():
+            style = {"color": PALETTE[(order + 3) % len(PALETTE)], "marker": MARKERS[order % len(MARKERS)]}
+            label = name.replace("_", " ") if labelled else None
+            axis.plot(
+                x[rows], np.full(rows.sum(), 0.03), linestyle="", markersize=4, transform=place, label=label, **style
+            )
+
+
+@_styled
+def matrix(table, *, label, limit=None, written=0.0, digits=0, width=9.6, height=None, title=None):
+    """A table of changes as a coloured matrix with numbers, zero in the middle of the scale.
+
+    Parameters
+    ----------
+    table : DataFrame of numbers
+        Its index stands on the left, its columns below.
+    label : str
+        What the numbers are; beside the scale.
+    limit : float, optional
+        The scale ends at plus and minus this. Default: the largest number.
+    written : float
+        Numbers smaller than this are left out of the cells.
+    digits : int
+        Decimals of the numbers.
+
+    Returns
+    -------
+    Figure
+    """
+    values = table.to_numpy(float)
+    limit = limit or max(np.nanmax(np.abs(values)), 1e-9)
+    fig, axis = figure(width=width, height=height or 1.4 + 0.24 * len(table))
+    drawn = axis.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value) and abs(value) >= written:
+            colour = "white" if abs(value) > 0.6 * limit else "black"
+            axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=7.5, color=colour)
+    axis.set_xticks(range(table.shape[1]), table.columns, rotation=55, ha="right", rotation_mode="anchor", fontsize=8.5)
+    axis.set_yticks(range(table.shape[0]), table.index, fontsize=8.5)
+    axis.grid(False)
+    axis.set_title(title)
+    fig.colorbar(drawn, label=label, shrink=0.8)
+    return fig
+
+
+@_styled
+def intervals(table, *, xlabel, chance=1.0, groups=None, width=7.4, height=None, title=None):
+    """Values with intervals, one row each from the top down, and the line of chance.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `area`, `low`, `high` (or other three, in this order); the index names the rows.
+    xlabel : str
+    chance : float
+        Where the dotted line stands.
+    groups : dict row -> str, optional
+        Rows of one group share colour and marker; the legend names the groups.
+
+    Returns
+    -------
+    Figure
+    """
+    fig, axis = figure(width=width, height=height or 0.9 + 0.21 * len(table))
+    names = list(dict.fromkeys((groups or {}).get(row, "") for row in table.index))
+    for index, name in enumerate(names):
+        rows = [place for place, row in enumerate(table.index) if (groups or {}).get(row, "") == name]
+        value, low, high = table.iloc[rows, :3].to_numpy(float).T
+        style = {"color": PALETTE[index % len(PALETTE)], "fmt": MARKERS[index % len(MARKERS)], "capsize": 3}
+        axis.errorbar(value, rows, xerr=[value - low, high - value], label=name or None, **style)
+    axis.axvline(chance, color="black", linewidth=1, linestyle=":")
+    axis.set_yticks(range(len(table)), table.index, fontsize=9)
+    axis.invert_yaxis()
+    axis.set(xlabel=xlabel, title=title)
+    if any(names):
+        axis.legend()
+    return fig

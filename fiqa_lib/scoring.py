@@ -100,7 +100,8 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
     scorer : Scorer
         Fitted, if it learns.
     out : path
-        The CSV file. `status` is "ok", "fallback", "no_face", "not_assessed" (the method gave no score) or "error".
+        The CSV file. `status` is "ok", "fallback", "no_face", "not_assessed" (the method gave no score), "refused" (it
+        says why) or "error". A method's own `details` are columns before the last.
     fallback, strict, n_jobs
         As in `datasets.load_files`.
     restart : bool
@@ -115,24 +116,35 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
     """
     inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
     out = Path(out)
-    learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
-    learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
-    key = content_key(repr(scorer), fallback, *learned, *(os.fspath(path) for path, _ in inputs))
-    journal = _Journal(out.with_name(out.name + ".partial"), key, restart)
+    columns = columns_of(scorer)
+    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs))
+    journal = Journal(out.with_name(out.name + ".partial"), key, restart, columns)
     done = len(journal.rows)
     bar = _bar(len(inputs), done, progress)
     for start in range(done, len(inputs), CHUNK):
         part = inputs[start : start + CHUNK]
-        journal.append(_score_chunk(part, scorer, fallback, strict, n_jobs))
+        journal.append(_score_chunk(part, scorer, columns, fallback, strict, n_jobs))
         bar.update(len(part))
     bar.close()
-    table = _table(journal.rows)
+    table = typed(journal.rows, columns)
     write_csv(table, out)
     journal.path.unlink(missing_ok=True)
     return table
 
 
-def _score_chunk(part, scorer, fallback, strict, n_jobs):
+def columns_of(scorer):
+    """The columns of a table of photographs: `COLUMNS`, with what the method says besides its score."""
+    return [*COLUMNS[:-1], *scorer.details, COLUMNS[-1]]
+
+
+def run_key(scorer, *more):
+    """What a run depends on: the method, its parameters, what it learned, and `more` (strings, numbers, bytes)."""
+    learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
+    learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
+    return content_key(repr(scorer), *learned, *more)
+
+
+def _score_chunk(part, scorer, columns, fallback, strict, n_jobs):
     """The rows of some inputs, in order."""
     if strict and (bad := [(path, why) for path, why in part if why]):
         raise DataError(f"{bad[0][0]}: {bad[0][1]}")
@@ -140,21 +152,35 @@ def _score_chunk(part, scorer, fallback, strict, n_jobs):
     names = [str(row) for row in readable]
     paths = [part[row][0] for row in readable]
     faces, report = load_files(paths, names=names, fallback=fallback, strict=strict, n_jobs=n_jobs)
-    scores = dict(zip(faces.names, scorer.score_samples(faces), strict=True))
-    measured = dict(zip(faces.names, faces.attributes.to_dict("records"), strict=True))
+    assessed_faces = assessed(scorer, faces)
     said = dict(zip(names, report[["status", "reason"]].itertuples(index=False), strict=True))
     rows = []
     for row, (path, problem) in enumerate(part):
         name = str(row)
         status, reason = ("error", problem) if problem else said[name]
-        found = {**measured.get(name, {}), "path": printable(path), "status": status, "reason": reason}
-        if name in scores:
-            if np.isfinite(scores[name]):
-                found["score"] = float(scores[name])
-            else:
-                found |= {"status": "not_assessed", "reason": "the method could not assess this face"}
-        rows.append([_cell(found.get(column)) for column in COLUMNS])
+        found = assessed_faces.get(name, {"status": "ok"})
+        if found["status"] in ("ok", "fallback"):
+            found |= {"status": status, "reason": reason}
+        found["path"] = printable(path)
+        rows.append([_cell(found.get(column)) for column in columns])
     return rows
+
+
+def assessed(scorer, faces):
+    """What a method says about each face, and what was measured at it: a dict name -> dict of columns.
+
+    `status` is "ok" ("fallback" where the middle was taken), or what kept the method from a score, with the `reason`.
+    """
+    said = scorer.assess(faces).to_dict("records")
+    found = {}
+    for name, measured, row in zip(faces.names, faces.attributes.to_dict("records"), said, strict=True):
+        row = {**measured, "status": measured.get("status", "ok"), "reason": "", **row}
+        if row["status"] in ("ok", "fallback") and not np.isfinite(row["score"]):
+            row |= {"status": "not_assessed", "reason": "the method could not assess this face"}
+        if not np.isfinite(row["score"]):
+            row["score"] = None
+        found[str(name)] = row
+    return found
 
 
 def _cell(value):
@@ -163,20 +189,20 @@ def _cell(value):
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def _table(rows):
-    """The rows as a typed table, exactly as it is read back from the journal."""
-    table = pd.DataFrame(rows, columns=COLUMNS, dtype=str)
-    for column in COLUMNS:
-        if column not in ("path", "status", "reason"):
+def typed(rows, columns, text=("path", "status", "reason")):
+    """The rows as a typed table, exactly as it is read back from the journal: numbers, but for the columns `text`."""
+    table = pd.DataFrame(rows, columns=columns, dtype=str)
+    for column in columns:
+        if column not in text:
             table[column] = pd.to_numeric(table[column].replace("", None))
     return table
 
 
-class _Journal:
+class Journal:
     """Rows appended to a file as they are made. The first line is the key of the run; a torn last line is dropped."""
 
-    def __init__(self, path, key, restart):
-        self.path, self.rows = path, []
+    def __init__(self, path, key, restart, columns=COLUMNS):
+        self.path, self.rows, self.columns = path, [], columns
         path.parent.mkdir(parents=True, exist_ok=True)
         if not restart and path.exists():
             self.rows = self._read(key)
@@ -195,7 +221,7 @@ class _Journal:
             return []
         good = []
         for row in rows:
-            if len(row) != len(COLUMNS):
+            if len(row) != len(self.columns):
                 break
             good.append(row)
         return good
@@ -214,10 +240,10 @@ def _lines(rows):
     return text.getvalue().encode("utf-8")
 
 
-def _bar(total, done, shown):
+def _bar(total, done, shown, unit="face"):
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=done, disable=not shown, unit="face")
+    return tqdm(total=total, initial=done, disable=not shown, unit=unit)
 
 
 def contact_sheet(table, path, *, count=12, fallback=None):

@@ -2,6 +2,7 @@ import io
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -83,3 +84,22 @@ def test_face_grid_refuses_what_does_not_fit(orl):
         plotting.face_grid([])
     with pytest.raises(DataError, match="titles"):
         plotting.face_grid(list(orl.images[:2]), ["one"])
+
+
+def test_matrix_writes_what_is_large_enough():
+    table = pd.DataFrame([[3.0, -60.0, np.nan], [90.0, 4.9, 5.0]], index=["a", "b"], columns=["x", "y", "z"])
+    axis = plotting.matrix(table, label="points", limit=100, written=5).axes[0]
+    written = {tuple(map(int, text.get_position())): text.get_text() for text in axis.texts}
+    assert written == {(1, 0): "-60", (0, 1): "90", (2, 1): "5"}
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b"]
+    assert plotting.matrix(table, label="points").axes[0].images[0].get_clim() == (-90, 90)
+
+
+def test_intervals_stand_in_the_order_of_the_table():
+    table = pd.DataFrame({"area": [0.8, 1.0], "low": [0.7, 0.9], "high": [0.95, 1.2]}, index=["good", "idle"])
+    axis = plotting.intervals(table, xlabel="area", groups={"good": "ours", "idle": "theirs"}).axes[0]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["good", "idle"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1]  # the first row is at the top
+    ends = [bar.get_segments()[0][:, 0].tolist() for container in axis.containers for bar in container[2]]
+    np.testing.assert_allclose(ends, [[0.7, 0.95], [0.9, 1.2]])
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["ours", "theirs"]

@@ -66,8 +66,10 @@ def test_scores_are_the_scorers(photos, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(SCORERS)))
-def test_every_method_by_name(name, photos, tmp_path):
-    assert run(*sorted(photos.iterdir())[:2], "--method", name, "--out", tmp_path / "s.csv") == 0
+def test_every_method_by_name(name, photos, tmp_path, orl, monkeypatch):
+    monkeypatch.setattr(scoring, "load_orl", lambda: orl)  # aligned already
+    quick = [f"--param={key}={value!r}" for key, value in SCORERS[name].quick.items()]
+    assert run(*sorted(photos.iterdir())[:2], "--method", name, *quick, "--out", tmp_path / "s.csv") == 0
     assert pd.read_csv(tmp_path / "s.csv").score.notna().all()
 
 

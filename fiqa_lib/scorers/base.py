@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -59,6 +60,10 @@ class Scorer(BaseEstimator):
         Kinds of `degradations.KINDS` with which the mean score falls. The common tests hold each method to them.
     cost : str
         Work for one face, in a few words, for the list of methods.
+    built_on : tuple of modules
+        Those, besides the method's own, whose change makes what was learned before worthless to `fit_cached`.
+    details : tuple of str
+        Columns that `assess` gives besides the score, for tables.
     quick : dict
         Constructor parameters with which `fit` is fast: less data or fewer steps, never another path. The common tests
         and quick runs of notebooks use them.
@@ -70,6 +75,8 @@ class Scorer(BaseEstimator):
     learns = False
     claims = ()
     cost = ""
+    built_on = ()
+    details = ()
     quick = {}
 
     def fit(self, faces, identities=None):
@@ -117,6 +124,17 @@ class Scorer(BaseEstimator):
         if scores.shape != (len(images),) or np.isnan(scores).any():
             raise DataError(f"{self!r} gave {scores.shape} scores, {np.isnan(scores).sum()} of them NaN: a bug")
         return scores
+
+    def assess(self, faces):
+        """Scores and whatever else the method says, for tables of photographs and of frames.
+
+        Returns
+        -------
+        DataFrame with N rows
+            `score`, NaN or infinite where there is none, and the columns `details`. A method that refuses faces also
+            gives `status` ("ok" or "refused") and `reason`.
+        """
+        return pd.DataFrame({"score": self.score_samples(faces)})
 
     def _score(self, images, faces):
         raise NotImplementedError
@@ -177,8 +195,8 @@ def _plain_parameters(scorer):
 def fit_cached(scorer, faces, identities=None, folder=None):
     """`scorer.fit(faces, identities)`, or what an earlier call with the same content learned.
 
-    The key covers the method's own file, its parameters, the faces, their identities and their degradations. A method
-    that learns nothing is fitted directly.
+    The key covers the method's own file and the modules it is `built_on`, its parameters, the faces, their identities
+    and their degradations. A method that learns nothing is fitted directly.
 
     Parameters
     ----------
@@ -213,6 +231,7 @@ def fit_cached(scorer, faces, identities=None, folder=None):
 def _fit_key(scorer, faces, identities):
     recogniser = getattr(scorer, "recogniser", None)
     parts = [Path(inspect.getfile(type(scorer))).read_bytes(), repr(scorer), getattr(recogniser, "checksum", None)]
+    parts += [inspect.getsource(module) for module in scorer.built_on]
     parts.append(np.ascontiguousarray(crops_of(faces)).tobytes())
     if isinstance(faces, Faces):
         table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px"])

@@ -1,0 +1,102 @@
+"""The same labels from a Dask cluster: a real scheduler and real workers, on this machine's loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pandas as pd
+import pytest
+from test_labelling import labelled, made
+
+from fiqa_lib import labelling
+from fiqa_lib.errors import DataError
+
+pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install -r requirements-scale.txt")
+LOOPBACK = ["--host", "127.0.0.1", "--no-dashboard"]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two workers as processes of their own: (address, the workers' processes)."""
+    address_file = tmp_path / "scheduler.json"
+    processes = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "distributed.cli." + arguments[0], *map(str, arguments[1:]), *LOOPBACK]
+        log = open(tmp_path / f"{len(processes)}.log", "wb")
+        processes.append(subprocess.Popen(command, stdout=log, stderr=log, env=os.environ))
+        log.close()
+        return processes[-1]
+
+    start("dask_scheduler", "--port", 0, "--scheduler-file", address_file)
+    deadline = time.monotonic() + 30
+    while not address_file.exists():
+        assert time.monotonic() < deadline, (tmp_path / "0.log").read_text()
+        time.sleep(0.05)
+    workers = [
+        start(
+            "dask_worker",
+            "--scheduler-file",
+            address_file,
+            "--nthreads",
+            1,
+            "--no-nanny",
+            "--local-directory",
+            tmp_path,
+        )
+        for _ in range(2)
+    ]
+    from distributed import Client
+
+    with Client(scheduler_file=str(address_file), timeout=30) as client:
+        client.wait_for_workers(2, timeout=60)
+        address = client.scheduler.address
+    assert address.startswith("tcp://127.0.0.1:")
+    yield address, workers
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed(tmp_path, cluster):
+    address, workers = cluster
+    made(tmp_path, [12] * 8000, dim=16)
+    labelled(tmp_path, "here.csv")
+    labelled(tmp_path, "there.csv", cluster=address)
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+    killed = []
+
+    def kill_one():
+        """In the middle of the run: once the second of twelve tasks has left its file."""
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "again.csv.work" / "distances").glob("0*.npy"))) < 2:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.002)
+        workers[0].send_signal(signal.SIGKILL)
+        killed.append(len(list((tmp_path / "again.csv.work" / "distances").glob("0*.npy"))))
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    labelled(tmp_path, "again.csv", cluster=address)
+    killer.join()
+    assert killed and killed[0] < 12, "the worker was not killed in the middle of the run"
+    assert workers[0].wait(10) == -signal.SIGKILL
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert len(pd.read_csv(tmp_path / "again.csv")) == 96000
+
+
+def test_an_address_where_nobody_answers(tmp_path, monkeypatch):
+    made(tmp_path, [3, 3])
+    monkeypatch.setattr(labelling, "CONNECT_SECONDS", 1)
+    with pytest.raises(DataError, match="no Dask scheduler"):
+        labelled(tmp_path, cluster="tcp://127.0.0.1:1")
+
+
+def test_the_course_itself_does_not_need_dask():
+    code = "import sys, fiqa_lib.labelling, fiqa_lib.cli; sys.exit(bool({'dask', 'distributed'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
