@@ -32,7 +32,7 @@ def write_film(path, face, count):
     height, width = face.shape[:2]
     for i in range(count):
         frame = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-        x, y = round(200 + 120 * np.sin(i / 20)), round(90 + 40 * np.cos(i / 13))
+        x, y = round(150 + 120 * np.sin(i / 20)), round(90 + 40 * np.cos(i / 13))
         frame[y : y + height, x : x + width] = cv2.GaussianBlur(face, (0, 0), 0.5 + 2 * np.sin(i / 30) ** 2)
         writer.write(frame[..., ::-1])
     writer.release()
