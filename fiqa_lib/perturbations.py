@@ -71,10 +71,11 @@ def uniform(seeds, shape):
 
 
 def normal(seeds, shape):
-    """Standard normal numbers for each seed: (N, *shape) float32."""
+    """Standard normal numbers for each seed: (N, *shape) float32, none beyond 5.4."""
     out = uniform(seeds, shape)
-    for row in torch.from_numpy(out):
-        row.copy_(row.double().mul_(2).sub_(1).erfinv_().mul_(math.sqrt(2)))
+    # float32 has no number between 1 - 2**-24 and 1, where the quantile is infinite
+    drawn = torch.from_numpy(out).mul_(2).sub_(1).clamp_(-1 + 2**-23, 1 - 2**-23)
+    drawn.erfinv_().mul_(math.sqrt(2))
     return out
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from fiqa_lib import perturbations as p
 from fiqa_lib.errors import DataError
@@ -146,3 +147,12 @@ def test_unknown_names_and_settings_are_refused(orl):
         p.perturb(orl[:1], "mixup")
     with pytest.raises(DataError, match="aligned"):
         p.perturb(orl.images[0], "flip")
+
+
+def test_normal_numbers_are_the_quantiles_of_the_uniform_ones(monkeypatch):
+    seeds = np.arange(50, dtype=np.uint64)
+    expected = ndtri(p.uniform(seeds, (2000,)).astype(float))
+    np.testing.assert_allclose(p.normal(seeds, (2000,)), expected, atol=2e-6)
+    monkeypatch.setattr(p, "uniform", lambda seeds, shape: np.array([[0, 0.5, 1]], np.float32))  # float32 rounds to 1
+    ends = p.normal(seeds[:1], (3,))[0]
+    assert np.isfinite(ends).all() and ends[1] == 0 and -5.5 < ends[0] < -5 and 5 < ends[2] < 5.5
