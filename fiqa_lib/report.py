@@ -76,7 +76,8 @@ def threshold_for(scores, discard):
         raise DataError("a threshold needs finite scores, at least one; leave out what could not be scored")
     if not 0 <= discard < 1:
         raise DataError(f"the share to discard must be at least 0 and below 1, not {discard}")
-    return float(scores[math.floor(discard * len(scores) + 1e-9)])  # 0.29 * 100 is a little less than 29
+    rejected = math.floor(discard * len(scores) + 1e-9)  # 0.29 * 100 is a little less than 29
+    return float(scores[min(rejected, len(scores) - 1)])
 
 
 def write_report(
