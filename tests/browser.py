@@ -43,6 +43,7 @@ class Browser:
             )
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self.call(f"{domain}.enable")
+            self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as if somebody sat before it
         except BaseException:
             self._stop()
             raise

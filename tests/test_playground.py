@@ -162,6 +162,7 @@ class Lab:
             self.process.wait(10)
 
 
+OPENED = "Array.from(jupyterapp.shell.widgets('main')).find(w => w.context?.path === 'playground.ipynb')"
 BAR = "document.querySelector('.fiqa-bars tr[data-method=sharpness]')?.dataset.percentile"
 HANDLES = "Array.from(document.querySelectorAll('.widget-slider')).find(e => e.textContent.includes('gaussian blur'))"
 
@@ -173,7 +174,9 @@ def test_in_jupyterlab(tmp_path):
     with Lab(tmp_path) as lab, Browser(tmp_path / "profile", 1400, 1300) as page:
         page.open(lab.address)
         page.wait("window.jupyterapp && document.querySelectorAll('.jp-Notebook .jp-Cell').length > 5")
-        page.wait("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'")
+        page.wait(f"{OPENED}?.sessionContext?.session?.kernel?.connectionStatus === 'connected'")
+        page.run(f"jupyterapp.shell.activateById({OPENED}.id)")
+        page.wait("jupyterapp.shell.currentWidget !== null")
         page.run("jupyterapp.commands.execute('notebook:run-all-cells').then(() => true)")
         before = float(page.wait(BAR, limit=180))
         picture = "document.querySelector('.widget-image')?.naturalWidth"
@@ -187,6 +190,6 @@ def test_in_jupyterlab(tmp_path):
             page.press("ArrowRight", number=39)
         after = float(page.wait(f"{BAR} !== '{before:.1f}' && {HANDLES}.textContent.includes('0.60') && {BAR}"))
         page.wait(f"document.querySelector('.widget-image').src !== {json.dumps(source)}")
-        page.screenshot(tmp_path / "playground.png")
+        page.screenshot(tmp_path / "playground.png")  # kept by pytest, to look at
         assert after < before and after < 10
         assert page.run("document.querySelectorAll('.jp-RenderedText[data-mime-type*=stderr]').length") == 0
