@@ -42,6 +42,7 @@ def parser():
     top = argparse.ArgumentParser(prog="python -m fiqa_lib", description="Face image quality assessment.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_score(commands)
+    _add_report(commands)
     _add_methods(commands)
     _add_edc(commands)
     _add_sdd_labels(commands)
@@ -181,6 +182,59 @@ def methods(arguments):
     for name, cls in sorted(SCORERS.items()):
         first = cls.__doc__.strip().splitlines()[0]
         print(f"{name:{width}}  {first}  [{cls.cost}]")
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+def _add_report(commands):
+    text = "a folder of photographs as one HTML page: scores, kept or rejected, what is wrong with each, what failed"
+    command = commands.add_parser("report", help=text, description=text)
+    command.set_defaults(run=report)
+    add = command.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="looked through with all folders below; nothing in it is changed")
+    add("--out", type=Path, required=True, metavar="PAGE.html", help="the page: one file that needs no network")
+    add("--method", default="view-agreement", metavar="NAME", help="a quality method (default: view-agreement)")
+    add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
+    add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
+    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
+    add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
+    rule = command.add_mutually_exclusive_group()
+    rule.add_argument("--discard", type=float, default=0.1, metavar="SHARE", help="reject at most it (default: 0.1)")
+    rule.add_argument("--threshold", type=float, metavar="SCORE", help="or: keep what scores at least this")
+    add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
+    add("--no-messages", action="store_true", help="only scores, no component messages")
+    add("--title", help="default: the folder's name")
+    add("--jobs", type=int, default=1, metavar="N", help="processes that read photographs (default: 1)")
+    add("--no-progress", action="store_true", help="no progress bar")
+
+
+def report(arguments):
+    """One page about a folder; see `report.write_report`."""
+    from . import scoring
+    from .report import write_report
+
+    scorer = scoring.make_scorer(
+        arguments.method,
+        _parameters(arguments.param),
+        recogniser=arguments.recogniser,
+        weights=arguments.weights,
+        model=arguments.model,
+    )
+    written = write_report(
+        arguments.folder,
+        arguments.out,
+        scorer,
+        discard=arguments.discard,
+        threshold=arguments.threshold,
+        fallback=arguments.fallback,
+        measures=not arguments.no_messages,
+        title=arguments.title,
+        n_jobs=arguments.jobs,
+        progress=not arguments.no_progress,
+    )
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in written.table["verdict"].value_counts().items())
+    print(f"{len(written.table)} files: {counts}; threshold {written.threshold:.4g}. Written: {arguments.out}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- edc
