@@ -286,7 +286,7 @@ def similarities(given, recogniser=None, others=OTHER_RECOGNISERS):
     Those that learn are fitted on the training people.
     """
     found, (a, b, _) = {}, given.pairs
-    for one in [as_recogniser(recogniser), *map(load_recogniser, others)]:
+    for one in [as_recogniser(recogniser or "dlib"), *map(load_recogniser, others)]:
         if hasattr(one, "fit"):
             one.fit(given.train)
         embeddings = one.embed(given.test)
