@@ -502,7 +502,4 @@ def read(folder):
     paths = sorted(Path(folder).glob(f"{PREFIX}*.csv"))
     if not paths:
         raise DataError(f"{folder}: no table of a benchmark; python -m fiqa_lib benchmark --out {folder} makes them")
-    return {
-        p.stem.removeprefix(PREFIX): pd.read_csv(p, na_values=[""], keep_default_na=False, float_precision="round_trip")
-        for p in paths
-    }
+    return {p.stem.removeprefix(PREFIX): pd.read_csv(p, na_values=[""], keep_default_na=False) for p in paths}

@@ -1,4 +1,4 @@
-"""The benchmark: what it compares, what it keeps, what it says of a method that fails; and a method added in one file."""
+"""The benchmark: what it compares, keeps, and says of a method that fails; and a method added in one file."""
 
 import os
 import shutil
@@ -86,6 +86,7 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(given, cache, monkeyp
         benchmark.run(given, ["nonsense"])
 
 
+@pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
 def test_tables(given, tmp_path):
     results = benchmark.run(given, CHEAP)
     similarity = benchmark.similarities(given, others=())
