@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fiqa_lib import benchmark, evaluation
+from fiqa_lib import benchmark, evaluation, state
 from fiqa_lib.errors import DataError
 from fiqa_lib.scorers import SCORERS, Scorer
 
@@ -66,6 +66,17 @@ def test_scores_are_the_methods_own_and_are_not_made_twice(given, cache, monkeyp
     again, _ = benchmark.score(cls(), given)
     np.testing.assert_array_equal(again, first)
     assert sum(n for n in made if n > 1) <= benchmark.CHUNK
+
+
+def test_what_a_face_costs_is_not_what_else_the_machine_did(given, cache):
+    benchmark.score(SCORERS["brightness"](), given)
+    parts = sorted((cache / "scores").glob("brightness-*.npz"))
+    for place in parts[1:]:  # as if all but one had been scored while something else was running
+        arrays, _ = state.read_state(place, "scores brightness")
+        state.write_state(place, "scores brightness", {**arrays, "seconds": 1e3})
+    arrays, _ = state.read_state(parts[0], "scores brightness")
+    _, found = benchmark.score(SCORERS["brightness"](), given)
+    assert found == pytest.approx(1000 * float(arrays["seconds"]) / len(arrays["score"]))
 
 
 def test_a_method_that_fails_is_named_and_the_others_go_on(given, cache, monkeypatch):
