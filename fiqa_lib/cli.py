@@ -46,6 +46,7 @@ def parser():
     _add_methods(commands)
     _add_edc(commands)
     _add_sdd_labels(commands)
+    _add_benchmark(commands)
     return top
 
 
@@ -487,3 +488,68 @@ def sdd_labels(arguments):
     counts = labelling.label_files(out, **given)
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1]))
     print(f"{sum(counts.values())} images: {said}. Written: {out}")
+
+
+# ---------------------------------------------------------------------------------------------------------- benchmark
+
+
+def _add_benchmark(commands):
+    text = "judge every method on the same pairs, and write the tables"
+    command = commands.add_parser("benchmark", help=text, description=text, epilog=BENCHMARK_EPILOG)
+    command.set_defaults(run=benchmark)
+    add = command.add_argument
+    add("--data", default="bundled", metavar="FOLDER", help="person/photograph.jpg (default: the bundled faces)")
+    add("--pairs", type=Path, metavar="PROTOCOL", help="a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt")
+    add("--groups", type=Path, metavar="FILE.csv", help="identity,group or name,group: also report by group")
+    add("--methods", nargs="+", metavar="NAME", help="only these (default: all; `methods` lists them)")
+    add("--recogniser", metavar="NAME", help="that verifies, and that the methods use (default: dlib)")
+    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
+    add("--photographs", type=int, default=5, metavar="N", help="of each person, without --pairs (default: 5; 0: all)")
+    add("--copies", type=int, default=3, metavar="N", help="degraded copies of each, without --pairs (default: 3)")
+    add("--fmr", type=_share, default=1e-3, help="target false match rate (default: 1e-3)")
+    add("--limit", type=_share, default=0.2, help="discard share of ranks and differences (default: 0.2)")
+    add("--draws", type=int, default=300, help="bootstrap draws over people (default: 300)")
+    add("--seed", type=int, default=0, help="of people, damage and draws (default: 0)")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the tables benchmark_*.csv")
+
+
+BENCHMARK_EPILOG = (
+    "Learners are fitted on people who are in no pair. Scores are kept in the cache as they are made: a run that was "
+    "interrupted goes on when the same command is given again. Exit status 1 when a method failed; the others are in "
+    "the tables all the same."
+)
+
+
+def benchmark(arguments):
+    """All methods on the same pairs; see `benchmark.run` and `benchmark.tables`."""
+    from . import benchmark as bench
+    from .recognition import load_recogniser
+
+    recogniser = None
+    if arguments.recogniser or arguments.weights:
+        recogniser = load_recogniser(arguments.recogniser or "dlib", arguments.weights)
+    given = bench.protocol(
+        arguments.data,
+        arguments.pairs,
+        arguments.groups,
+        photographs=arguments.photographs or None,
+        copies=arguments.copies,
+        random_state=arguments.seed,
+    )
+    results = bench.run(given, arguments.methods, recogniser=recogniser, say=_say_method)
+    similarity = bench.similarities(given, recogniser)
+    options = {"fmr": arguments.fmr, "limit": arguments.limit, "n_draws": arguments.draws}
+    made = bench.tables(given, results, similarity, random_state=arguments.seed, **options)
+    bench.write(made, arguments.out)
+    areas = made["areas"].query("limit == @arguments.limit").sort_values("pauc")
+    print(f"Normalised pAUC up to {arguments.limit:g}: chance is 1, lower is better.")
+    print(areas[["method", "pauc", "low", "high"]].to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    failed = results.methods.query("status != 'ok'")
+    for name, reason in zip(failed["method"], failed["reason"], strict=True):
+        print(f"error: {name}: {reason}", file=sys.stderr)
+    print(f"{len(results.scores)} methods, {len(failed)} failed. Written: {arguments.out}")
+    return int(len(failed) > 0)
+
+
+def _say_method(name, status, reason):
+    print(f"{name}: {status}{': ' + reason if reason else ''}", file=sys.stderr, flush=True)

@@ -65,7 +65,7 @@ def parser():
     run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
     add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="mend what ruff can")
     add("bench", bench, "run the benchmarks and write build/benchmarks.csv")
-    add("readme", readme, "write the figure, the numbers and the table of README.md from the committed notebooks")
+    add("readme", readme, "write what README.md takes from the committed notebooks and benchmark tables")
     add("clean", clean, "remove what the other commands made").add_argument(
         "--all", action="store_true", help="also .venv and the caches under data/"
     )
