@@ -15,8 +15,7 @@ from .verification import cosine
 
 CHUNK = 64
 EPSILON = 1e-9  # keeps the certainty ratio finite; the paper's code has the same guard
-DISTURBANCES = ("flip", "gaussian", "random-occlusion")
-SETTINGS = {"gaussian": {"sigma": 0.05}, "random-occlusion": {"side": 0.5}}
+DISTURBANCES = {"flip": {}, "gaussian": {"sigma": 0.05}}
 
 
 def class_similarities(embeddings, identities, sources, clean):
@@ -73,18 +72,20 @@ def certainty_ratio(embeddings, identities, sources, clean):
     return own / (other + 1 + EPSILON)
 
 
-def agreement(faces, recogniser="dlib", disturbances=DISTURBANCES, random_state=0):
-    """FROQ-style label: mean cosine of a face with its mirror image, with noise and with a square covered.
+def agreement(faces, recogniser="dlib", *, clean=None, disturbances=None, random_state=0):
+    """FROQ-style label: mean cosine of a face with disturbed versions of itself.
 
     Nobody has to be known: the label comes from the picture alone (after Babnik et al., FROQ, 2025, arXiv 2509.17689,
-    who calibrate a choice of layers with such labels).
+    who calibrate a choice of layers with labels from perturbed samples).
 
     Parameters
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
     recogniser : str or Recogniser
-    disturbances : sequence of str
-        Names in `perturbations.PERTURBATIONS`.
+    clean : array (N, dim), optional
+        Embeddings of the faces, where they are known already.
+    disturbances : dict of str -> dict, optional
+        Names in `perturbations.PERTURBATIONS` with their settings; default: the mirror image, and noise of 0.05.
     random_state : int
 
     Returns
@@ -92,16 +93,15 @@ def agreement(faces, recogniser="dlib", disturbances=DISTURBANCES, random_state=
     array (N,) float64
     """
     images, recogniser = crops_of(faces), as_recogniser(recogniser)
-    found = np.empty(len(images))
+    disturbances = DISTURBANCES if disturbances is None else disturbances
+    clean, total = recogniser.embed(images) if clean is None else clean, np.zeros(len(images))
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK]
-        clean, total = recogniser.embed(part), 0.0
-        for name in disturbances:
-            settings = settings_for(recogniser, name, SETTINGS.get(name))
+        for name, settings in disturbances.items():
+            settings = settings_for(recogniser, name, settings)
             disturbed = perturb(part, name, seeds=image_seeds(part, random_state, name), **settings)
-            total = total + cosine(clean, recogniser.embed(disturbed))
-        found[start : start + CHUNK] = total / len(disturbances)
-    return found
+            total[start : start + CHUNK] += cosine(clean[start : start + CHUNK], recogniser.embed(disturbed))
+    return total / len(disturbances)
 
 
 def ensemble(labels):

@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .. import teachers, training
+from ..degradations import KINDS
 from ..errors import DataError
 from ..perturbations import mirror
 from ..recognition import as_recogniser
@@ -33,7 +34,8 @@ class Distilled(Scorer):
     of SDD-FIQA (and, if asked for, agreement under disturbances as in FROQ) in place of a diffusion model; the trunk
     stays as it is, and the student is linear, since 200 photographs have to do. The recipe was chosen on ORL's training
     people, in folds of whole persons (notebook 15).
-    **Blind** (ORL training people, dlib): a colour cast does not move it.
+    **Blind**: of the course's degradations to none; a colour cast moves it least (ORL training people, dlib). What it
+    was never shown, such as a painted face, it can't know.
 
     Parameters
     ----------
@@ -56,12 +58,12 @@ class Distilled(Scorer):
     """
 
     learns = True
-    claims = ()
+    claims = tuple(KINDS)
     cost = "1 embedding and a product"
     built_on = (teachers, training, sdd_fiqa)
     quick = {"n_copies": 3}
 
-    def __init__(self, taught_by=("certainty", "sdd"), n_copies=10, alpha=3000.0, recogniser="dlib", random_state=0):
+    def __init__(self, taught_by=("certainty", "sdd"), n_copies=8, alpha=3000.0, recogniser="dlib", random_state=0):
         self.taught_by = taught_by
         self.n_copies = n_copies
         self.alpha = alpha
@@ -139,7 +141,9 @@ class Distilled(Scorer):
                 "clean": is_clean(part),
             }
             if "agreement" in self.taught_by:
-                seen["agreement"] = teachers.agreement(part, recogniser, random_state=self.random_state)
+                seen["agreement"] = teachers.agreement(
+                    part, recogniser, clean=embeddings, random_state=self.random_state
+                )
             found.append(seen)
         return {column: np.concatenate([seen[column] for seen in found]) for column in found[0]}
 
