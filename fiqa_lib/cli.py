@@ -132,6 +132,8 @@ def _video_of(arguments):
         raise DataError("--best N (from 1) and --best-dir DIR belong together")
     if films and arguments.strict:
         raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
+    if films and arguments.format != "csv":
+        raise DataError(f"--format {arguments.format} is for photographs: it names a file for each score; frames have none")
     return films[0] if films else None
 
 

@@ -391,8 +391,9 @@ class Restorer(BaseEstimator):
         self.people_, self.targets_ = run.people, run.targets
         self.mean_face_ = _mean_face(run.targets)
         # put into new modules, as `set_state` does: scores after loading are then equal to the last digit
-        self.generator_ = state.restore_module(Generator(self.width), state.module_state(run.generator))
-        self.discriminator_ = state.restore_module(Discriminator(), state.module_state(run.discriminator))
+        with torch.random.fork_rng(devices=[]):  # new layers draw their first weights from the caller's generator
+            self.generator_ = state.restore_module(Generator(self.width), state.module_state(run.generator))
+            self.discriminator_ = state.restore_module(Discriminator(), state.module_state(run.discriminator))
         self.history_ = pd.DataFrame(run.history, columns=HISTORY)
         self.snapshots_ = run.snapshots
         measured = self._measures(run.pictures)
