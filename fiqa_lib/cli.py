@@ -133,7 +133,9 @@ def _video_of(arguments):
     if films and arguments.strict:
         raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
     if films and arguments.format != "csv":
-        raise DataError(f"--format {arguments.format} is for photographs: it names a file for each score; frames have none")
+        raise DataError(
+            f"--format {arguments.format} is for photographs: it names a file for each score; frames have none"
+        )
     return films[0] if films else None
 
 
