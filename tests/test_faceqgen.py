@@ -135,3 +135,11 @@ def test_training_for_the_command_line_shows_a_bar(few, trainings, tmp_path, mon
     assert "restoration" in capsys.readouterr().err
     scoring.make_scorer("faceqgen-ssim", TINY)  # from the file
     assert len(trainings) == 1 and capsys.readouterr().err == ""
+
+
+def test_a_video_has_no_lines_of_files(tmp_path, capsys, model):
+    film = tmp_path / "film.avi"
+    film.write_bytes(b"")
+    command = ["score", str(film), "--method", "faceqgen", "--model", str(model), "--out", str(tmp_path / "s.txt")]
+    assert main([*command, "--format", "faceqgen"]) != 0
+    assert "for photographs" in capsys.readouterr().err and not (tmp_path / "s.txt").exists()

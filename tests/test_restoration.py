@@ -333,3 +333,36 @@ def test_snapshot_is_an_earlier_generator(three, tiny):
     assert not np.array_equal(early.generate(three), tiny.generate(three))
     with pytest.raises(DataError, match="step 3.*4"):
         tiny.at(3)
+
+
+# --- health of the GAN
+
+
+def faces_of(n_people, seed=0):
+    """Pictures (3 a person), the targets of each, who they show."""
+    rng = np.random.default_rng(seed)
+    targets = np.repeat(rng.random((n_people, 16, 16), dtype=np.float32), 3, axis=0)
+    inputs = (targets + 0.3 * rng.random(targets.shape, dtype=np.float32)).clip(0, 1)
+    return inputs, targets, np.repeat(np.arange(n_people), 3)
+
+
+def test_a_copying_generator_is_found():
+    inputs, targets, people = faces_of(4)
+    copied = restoration.health(inputs, inputs, targets, people, targets.mean(0))
+    assert copied.change == 0 and copied.copies and not copied.collapsed
+
+
+def test_a_collapsed_generator_is_found():
+    inputs, targets, people = faces_of(4)
+    mean = targets.mean(0)
+    same = restoration.health(inputs, np.broadcast_to(mean, inputs.shape), targets, people, mean)
+    assert same.variety < 1e-6 and same.collapsed and not same.copies and same.to_mean == 0
+
+
+def test_a_perfect_generator_is_healthy():
+    inputs, targets, people = faces_of(4)
+    found = restoration.health(inputs, targets, targets, people, targets.mean(0))
+    assert found.change == pytest.approx(1) and found.variety == pytest.approx(1) and found.to_target == 0
+    assert not found.copies and not found.collapsed
+    with pytest.raises(DataError, match="2 people"):
+        restoration.health(inputs[:3], targets[:3], targets[:3], people[:3], targets.mean(0))
