@@ -29,11 +29,12 @@ CHUNK = 64
 LISTS = (".txt", ".lst")
 
 
-def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model=None):
+def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model=None, progress=False):
     """A scorer by name, ready to score: with its parameters and, where it uses one, a recogniser.
 
     A method that learns comes from the file `model`, as `Scorer.save` writes it; without one it is fitted on the
     bundled faces, once: what it learned is kept in the cache.
+    `progress`: training shows a bar on standard error, where the method has one.
 
     Raises
     ------
@@ -60,7 +61,11 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model
     if model is not None:
         return cls.load(model, **given)
     scorer.set_params(**given)
-    return fit_cached(scorer, load_orl()) if cls.learns else scorer
+    if not cls.learns:
+        return scorer
+    if progress and "verbose" in cls.silent and "verbose" not in given:
+        return fit_cached(scorer.set_params(verbose=1), load_orl()).set_params(verbose=0)
+    return fit_cached(scorer, load_orl())
 
 
 def list_inputs(paths):
@@ -91,7 +96,9 @@ def _listed(path):
     return [(p, None) for p in named] or [(path, "the list is empty")]
 
 
-def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=False, n_jobs=1, progress=False):
+def score_files(
+    inputs, scorer, out, *, fallback=None, strict=False, restart=False, n_jobs=1, progress=False, write=write_csv
+):
     """Score images and write the table.
 
     Parameters
@@ -108,6 +115,8 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
         Drop what an interrupted run left.
     progress : bool
         Show a bar on standard error.
+    write : callable
+        Writes the finished table: `write(table, out)`. `protocols.write_quality` for the format `img;score`.
 
     Returns
     -------
@@ -127,7 +136,7 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
         bar.update(len(part))
     bar.close()
     table = typed(journal.rows, columns)
-    write_csv(table, out)
+    write(table, out)
     journal.path.unlink(missing_ok=True)
     return table
 
