@@ -331,7 +331,7 @@ class LbpCodes(Feature):
     points: int = 25
     radius: int = 5
     name: str = "lbp"
-    blind = "light, contrast and veils (only comparisons), the direction of a pattern (lighter neighbours are counted)"
+    blind = "light, contrast, veils (only comparisons; not at the border), direction (lighter neighbours are counted)"
 
     @property
     def dim(self):

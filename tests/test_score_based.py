@@ -1,4 +1,4 @@
-"""Score-based quality: leakage, chance, branches, grades from rules and from folders. The common contract is tested elsewhere."""
+"""Score-based quality: leakage, chance, branches, grades from rules and from folders. Its contract: test_scorers.py."""
 
 import numpy as np
 import pytest

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from .. import autoencoder, features, grades
 from ..autoencoder import StackedAutoencoder, held_out_rows, layer_widths, train_module
 from ..degradations import CLEAN, benchmark
 from ..errors import DataError
@@ -92,6 +93,7 @@ class ScoreBasedFQA(Scorer):
     learns = True
     claims = ()
     cost = "four features, the embedding the dearest, and a small network"
+    built_on = (autoencoder, features, grades)
     quick = {"n_copies": 4, "max_faces": 60, "pretrain_epochs": 3, "tune_epochs": 15}
 
     def __init__(
@@ -147,6 +149,7 @@ class ScoreBasedFQA(Scorer):
         DataError
             When a grade does not occur, or parameters make no sense.
         """
+        self._check_parameters()
         taught = self.training_set(faces, identities)
         inputs = self.inputs_of(taught)
         return self.fit_inputs(inputs, self.grades_of(taught, inputs.get("cnn")), _people(taught))
@@ -331,6 +334,7 @@ class ScoreBasedFQA(Scorer):
             encoders.append(coder.encoder_)
         fusion = StackedAutoencoder(self.fusion, "standard")
         fusion.build(len(names) * layer_widths(self.sizes)[-1])
+        fusion.shift_ = fusion.scale_ = np.ones(fusion.n_features_in_, np.float32)  # the state holds the right ones
         self.network_ = restore_module(_Network(encoders, fusion, nn.Identity()), arrays, "network.")
         self.classes_ = np.array(GRADES)
         return self
