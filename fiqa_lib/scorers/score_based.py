@@ -334,7 +334,8 @@ class ScoreBasedFQA(Scorer):
             encoders.append(coder.encoder_)
         fusion = StackedAutoencoder(self.fusion, "standard")
         fusion.build(len(names) * layer_widths(self.sizes)[-1])
-        fusion.shift_ = fusion.scale_ = np.ones(fusion.n_features_in_, np.float32)  # the state holds the right ones
+        # places for what the state holds: two arrays, since the network's buffers share their memory
+        fusion.shift_, fusion.scale_ = np.zeros((2, fusion.n_features_in_), np.float32)
         self.network_ = restore_module(_Network(encoders, fusion, nn.Identity()), arrays, "network.")
         self.classes_ = np.array(GRADES)
         return self
