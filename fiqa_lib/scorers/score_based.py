@@ -1,0 +1,409 @@
+"""Score-based quality: handcrafted features and an embedding, compressed, joined, sorted into good, average, bad."""
+
+from __future__ import annotations
+
+import copy
+import numbers
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from .. import autoencoder, features, grades
+from ..autoencoder import StackedAutoencoder, held_out_rows, layer_widths, train_module
+from ..degradations import CLEAN, benchmark
+from ..errors import DataError
+from ..faces import Faces
+from ..features import as_feature, extract
+from ..grades import GRADES, VALUES, RecognitionRule, by_severity, grade_index
+from ..recognition.base import crops_of
+from ..state import module_state, restore_module
+from .base import Scorer, register
+
+SEVERITIES = (0.2, 0.4, 0.6, 0.8)
+"""Of the degraded copies that `fit` makes: those of the course's benchmark."""
+GRADINGS = {"severity", "recognition"}
+
+
+@register("score-based")
+class ScoreBasedFQA(Scorer):
+    """Four features, each through its own stacked autoencoder, joined and sorted into good, average, bad.
+
+    Source: a student project's pipeline (GIST, HOG, LBP and CNN features of 100x100 faces, stacked autoencoders, late
+    fusion), which left fusion, tuning and classifier undone.
+
+    Each feature -> autoencoder -> 50 numbers; 4 x 50 = 200, brought to one scale -> a further autoencoder -> softmax
+    over the three grades. Autoencoders are pre-trained without grades; then the grades tune all layers together. Score:
+    the expected grade, 0 p(bad) + 0.5 p(average) + 1 p(good).
+
+    Faithful: features and their order, one autoencoder for each, 50 numbers each, joining, softmax. Changed: smaller
+    layers by default; LBP as histograms, since codes are names and not numbers; inputs standardised and squared error
+    (the original had cross-entropy on unscaled values); dropout; early stopping on people held out of the training
+    people. Blind: what its classes do not contain. Pictures without a face were in no class, and many are called good.
+
+    Parameters
+    ----------
+    features : str or sequence of str
+        Names in `features.FEATURES`, joined by "+" or as a sequence. Any of them can be left out.
+    grading : {"severity", "recognition"}
+        How training faces are graded; see `grades.by_severity` and `grades.RecognitionRule`. Faces that bear the
+        attribute `grade`, as from `grades.load_graded`, are taken as graded.
+    sizes : str or sequence of int
+        Layers of each feature's autoencoder: a name in `autoencoder.SIZES`, or any.
+    fusion : int or sequence of int
+        Layer or layers of the autoencoder that joins them.
+    scaling : {"standard", "unit"}
+        Of the autoencoders' input, with the loss that fits; see `StackedAutoencoder`.
+    n_copies : int
+        Degraded copies that `fit` makes of each clean face. Faces that come with degraded copies, or graded, are taken
+        as they are.
+    max_faces : int, optional
+        Of more faces handed in, so many are used, drawn evenly from the people.
+    pretrain_epochs : int
+        At most, of each layer and of each autoencoder as a whole. 0: no pre-training.
+    tune : {"all", "head"}
+        What the grades train: all layers, or the softmax alone on codes that never saw a grade.
+    tune_epochs : int
+        At most.
+    dropout : float in 0..1
+        Share of the inputs and of the 200 numbers left out at random while tuning.
+    learning_rate : float
+        While tuning.
+    balanced : bool
+        Grades count alike, however many faces bear them. Better for macro-F1; probabilities then speak of a world in
+        which the three are equally frequent.
+    validation_share : float
+        Share of the people held out for early stopping.
+    recogniser : str or Recogniser
+        Of the feature "cnn" and of grading by recognition.
+    random_state : int
+
+    Attributes
+    ----------
+    classes_ : array of str
+        "bad", "average", "good": the columns of `predict_proba`.
+    history_ : DataFrame
+        Losses of every stage: `part`, `stage`, `epoch`, `loss`, `validation`. Not kept in a saved file.
+    autoencoders_ : dict of name -> StackedAutoencoder
+        As they were before tuning. Not kept in a saved file.
+    """
+
+    learns = True
+    claims = ()
+    cost = "four features, the embedding the dearest, and a small network"
+    built_on = (autoencoder, features, grades)
+    quick = {"n_copies": 4, "max_faces": 60, "pretrain_epochs": 3, "tune_epochs": 15}
+
+    def __init__(
+        self,
+        features="gist+hog+lbp-histogram+cnn",
+        grading="severity",
+        sizes="small",
+        fusion=100,
+        scaling="standard",
+        n_copies=6,
+        max_faces=None,
+        pretrain_epochs=10,
+        tune="all",
+        tune_epochs=40,
+        dropout=0.3,
+        learning_rate=3e-4,
+        balanced=True,
+        validation_share=0.2,
+        recogniser="dlib",
+        random_state=0,
+    ):
+        self.features = features
+        self.grading = grading
+        self.sizes = sizes
+        self.fusion = fusion
+        self.scaling = scaling
+        self.n_copies = n_copies
+        self.max_faces = max_faces
+        self.pretrain_epochs = pretrain_epochs
+        self.tune = tune
+        self.tune_epochs = tune_epochs
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.balanced = balanced
+        self.validation_share = validation_share
+        self.recogniser = recogniser
+        self.random_state = random_state
+
+    # --- learning
+
+    def fit(self, faces, identities=None):
+        """Learn from training people, and from nobody else.
+
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+        identities : sequence of N, optional
+            Who they show; taken from `Faces` by default. Unknown people ("") can't be kept apart when some are held
+            out: then each photograph, with its copies, stands for itself.
+
+        Raises
+        ------
+        DataError
+            When a grade does not occur, or parameters make no sense.
+        """
+        self._check_parameters()
+        taught = self.training_set(faces, identities)
+        inputs = self.inputs_of(taught)
+        return self.fit_inputs(inputs, self.grades_of(taught, inputs.get("cnn")), _people(taught))
+
+    def training_set(self, faces, identities=None):
+        """The faces that `fit` learns from: those handed in, at most `max_faces`, and the copies that it makes."""
+        faces = _as_faces(faces, identities)
+        given = "grade" in faces.attributes or (
+            "kind" in faces.attributes and (faces.attributes["kind"] != CLEAN).any()
+        )
+        if self.max_faces is not None and len(faces) > self.max_faces:
+            faces = faces[_evenly(faces.identities, self.max_faces)]
+        if given:
+            return faces
+        return benchmark(faces, severities=SEVERITIES, copies=self.n_copies, random_state=self.random_state)
+
+    def grades_of(self, faces, embeddings=None):
+        """The grades of a training set: (N,) str. `embeddings` as for `RecognitionRule.fit`."""
+        if "grade" in faces.attributes:
+            return faces.attributes["grade"].to_numpy(str)
+        if self.grading == "severity":
+            return by_severity(faces)
+        if self.grading != "recognition":
+            raise DataError(f"grading must be one of {', '.join(sorted(GRADINGS))}, not {self.grading!r}")
+        rule = RecognitionRule(self.recogniser).fit(faces, embeddings)
+        return rule.grade(faces, embeddings)
+
+    def inputs_of(self, faces):
+        """The features of faces: dict of name -> array (N, dim)."""
+        return extract(faces, self.feature_names(), recogniser=self.recogniser)
+
+    def feature_names(self):
+        """The chosen features as a list of names. DataError for none, an unknown one, or one that is named twice."""
+        names = self.features.split("+") if isinstance(self.features, str) else list(self.features)
+        names = [as_feature(name).name for name in names]
+        if not names or len(set(names)) != len(names):
+            raise DataError(f"features must name one or more different features, got {self.features!r}")
+        return names
+
+    def fit_inputs(self, inputs, grades, people):
+        """`fit` for features that are known already.
+
+        Parameters
+        ----------
+        inputs : dict of name -> array (N, dim)
+            At least the chosen features.
+        grades : sequence of N str
+        people : sequence of N
+            Some are held out for early stopping.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        names, target = self.feature_names(), torch.from_numpy(grade_index(grades))
+        if missing := [grade for k, grade in enumerate(GRADES) if not (target == k).any()]:
+            raise DataError(f"no face is graded {missing[0]!r}: all of {', '.join(GRADES)} are needed to learn from")
+        generator = torch.Generator().manual_seed(self.random_state)
+        held_out = held_out_rows(len(target), people, self.validation_share, generator)
+        self.autoencoders_, codes = {}, []
+        for name in names:
+            self.autoencoders_[name] = self._autoencoder(self.sizes).fit(inputs[name], held_out=held_out)
+            codes.append(self.autoencoders_[name].transform(inputs[name]))
+        joined = np.concatenate(codes, 1)
+        fusion = StackedAutoencoder(self.fusion, "standard", **self._pretraining()).fit(joined, held_out=held_out)
+        self.scales_ = {name: (coder.shift_, coder.scale_) for name, coder in self.autoencoders_.items()}
+        self.network_ = _Network(
+            [copy.deepcopy(coder.encoder_) for coder in self.autoencoders_.values()],
+            fusion,
+            _Dropout(self.dropout, generator),
+        )
+        histories = {**self.autoencoders_, "fusion": fusion}
+        histories = [coder.history_.assign(part=part) for part, coder in histories.items()]
+        histories.append(self._tune(inputs, target, held_out, generator))
+        columns = ["part", "stage", "epoch", "loss", "validation"]
+        self.history_ = pd.concat(histories, ignore_index=True)[columns]
+        self.classes_ = np.array(GRADES)
+        return self
+
+    def _tune(self, inputs, target, held_out, generator):
+        """Train with the grades; returns that part of the history."""
+        network = self.network_
+        if self.tune == "head":
+            network.encoders.requires_grad_(False)
+            network.fusion.requires_grad_(False)
+        weight = None
+        train, judged = torch.from_numpy(~held_out), torch.from_numpy(held_out)
+        if self.balanced:
+            counts = torch.bincount(target[train], minlength=len(GRADES))
+            weight = (train.sum() / (len(GRADES) * counts.clamp(min=1))).float()
+        rows = [*self._scaled(inputs), target]
+
+        def loss(*batch):
+            return nn.functional.cross_entropy(network(*batch[:-1]), batch[-1], weight=weight)
+
+        history = train_module(
+            network,
+            loss,
+            [part[train] for part in rows],
+            [part[judged] for part in rows],
+            epochs=self.tune_epochs,
+            patience=PATIENCE,
+            learning_rate=self.learning_rate if self.tune == "all" else HEAD_RATE,
+            batch_size=BATCH,
+            weight_decay=WEIGHT_DECAY,
+            generator=generator,
+        )
+        network.requires_grad_(False)
+        table = pd.DataFrame(history, columns=["epoch", "loss", "validation"])
+        return table.assign(part="classifier", stage="tuning")
+
+    def _autoencoder(self, sizes):
+        return StackedAutoencoder(sizes, self.scaling, **self._pretraining())
+
+    def _pretraining(self):
+        return {
+            "pretrain_epochs": self.pretrain_epochs,
+            "epochs": self.pretrain_epochs,
+            "random_state": self.random_state,
+        }
+
+    def _check_parameters(self):
+        if self.tune not in ("all", "head"):
+            raise DataError(f"tune must be 'all' or 'head', not {self.tune!r}")
+        for name in ("n_copies", "tune_epochs", "random_state"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < 0:
+                raise DataError(f"{name} must be a whole number, 0 or more, not {value!r}")
+        for name in ("dropout", "validation_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"{name} must lie in 0..1, without 1, not {getattr(self, name)!r}")
+
+    # --- answers
+
+    def predict_proba(self, faces):
+        """Probabilities of bad, average, good: (N, 3) float64, each row with sum 1."""
+        images = crops_of(faces)
+        check_is_fitted(self)
+        if len(images) == 0:
+            return np.zeros((0, len(GRADES)))
+        return self.proba_of(self.inputs_of(images))
+
+    def proba_of(self, inputs):
+        """`predict_proba` for features that are known already: a dict as `inputs_of` gives it."""
+        check_is_fitted(self)
+        with torch.inference_mode():
+            return self.network_(*self._scaled(inputs)).double().softmax(1).numpy()
+
+    def predict(self, faces):
+        """The likeliest grade of each face: (N,) str."""
+        return self.classes_[self.predict_proba(faces).argmax(1)] if len(crops_of(faces)) else np.zeros(0, "<U7")
+
+    def _score(self, images, faces):
+        return expected_grade(self.predict_proba(images))
+
+    def _scaled(self, inputs):
+        return [
+            torch.from_numpy((np.asarray(inputs[name], np.float32) - shift) / scale).clamp(*self._range())
+            for name, (shift, scale) in self.scales_.items()
+        ]
+
+    def _range(self):
+        return (0, 1) if self.scaling == "unit" else (-np.inf, np.inf)
+
+    # --- what was learned
+
+    def get_state(self):
+        check_is_fitted(self)
+        arrays = module_state(self.network_, "network.")
+        for name, (shift, scale) in self.scales_.items():
+            arrays |= {f"shift.{name}": shift, f"scale.{name}": scale}
+        return arrays
+
+    def set_state(self, arrays):
+        names = self.feature_names()
+        self.scales_ = {name: (arrays[f"shift.{name}"], arrays[f"scale.{name}"]) for name in names}
+        encoders = []
+        for name in names:
+            coder = self._autoencoder(self.sizes)
+            coder.build(len(arrays[f"shift.{name}"]))
+            encoders.append(coder.encoder_)
+        fusion = StackedAutoencoder(self.fusion, "standard")
+        fusion.build(len(names) * layer_widths(self.sizes)[-1])
+        # places for what the state holds: two arrays, since the network's buffers share their memory
+        fusion.shift_, fusion.scale_ = np.zeros((2, fusion.n_features_in_), np.float32)
+        self.network_ = restore_module(_Network(encoders, fusion, nn.Identity()), arrays, "network.")
+        self.classes_ = np.array(GRADES)
+        return self
+
+
+BATCH, PATIENCE = 64, 6
+WEIGHT_DECAY, HEAD_RATE = 0.01, 0.01
+
+
+def expected_grade(probabilities):
+    """Expected grade in 0..1 from probabilities (N, 3) of bad, average, good."""
+    return np.asarray(probabilities, np.float64) @ np.array(VALUES)
+
+
+class _Network(nn.Module):
+    """Encoders side by side, their codes on one scale, the joining encoder, and the softmax's linear layer."""
+
+    def __init__(self, encoders, fusion, dropout):
+        super().__init__()
+        self.encoders = nn.ModuleList(encoders)
+        self.dropout = dropout
+        self.register_buffer("shift", torch.from_numpy(fusion.shift_))
+        self.register_buffer("scale", torch.from_numpy(fusion.scale_))
+        self.fusion = copy.deepcopy(fusion.encoder_)
+        with torch.random.fork_rng(devices=[]):  # its first weights are not wanted
+            self.head = nn.Linear(layer_widths(fusion.sizes)[-1], len(GRADES))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, *inputs):
+        codes = [encoder(self.dropout(x)) for encoder, x in zip(self.encoders, inputs, strict=True)]
+        joined = (torch.cat(codes, 1) - self.shift) / self.scale
+        return self.head(nn.functional.elu(self.fusion(self.dropout(joined))))
+
+
+class _Dropout(nn.Module):
+    """Dropout that draws from its own generator: torch's draws from the global one, which others use too."""
+
+    def __init__(self, share, generator):
+        super().__init__()
+        self.share, self.generator = share, generator
+
+    def forward(self, x):
+        if not self.training or self.share == 0:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator) >= self.share
+        return x * kept / (1 - self.share)
+
+
+def _as_faces(faces, identities):
+    images = crops_of(faces)
+    if not isinstance(faces, Faces):
+        faces = Faces(images, [""] * len(images), [str(row) for row in range(len(images))])
+    if identities is None:
+        return faces
+    identities = np.asarray(identities).astype(str)
+    if len(identities) != len(faces):
+        raise DataError(f"{len(faces)} faces, but {len(identities)} identities")
+    return Faces(images, identities, faces.names, faces.attributes)
+
+
+def _people(faces):
+    """Who each face shows; a photograph of somebody unknown is a person of its own, with its copies."""
+    source = faces.attributes["source"].to_numpy(str) if "source" in faces.attributes else faces.names
+    return np.array([who or f"\x1f{name}" for who, name in zip(faces.identities, source, strict=True)])
+
+
+def _evenly(identities, count):
+    """Positions of `count` faces: one of each person in turn, until there are enough; in rising order."""
+    turn = pd.Series(identities).groupby(identities).cumcount().to_numpy()
+    return np.sort(np.argsort(turn, kind="stable")[:count])
