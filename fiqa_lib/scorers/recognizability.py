@@ -13,6 +13,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import roc_curve
 from sklearn.preprocessing import normalize
 
+from .. import degradations, training
 from ..degradations import SEVERITIES
 from ..errors import DataError
 from ..faces import SIZE, DlibHog, Faces, align, landmarks
@@ -257,7 +258,9 @@ class Recognizability(Scorer):
     the paper clusters what a detector finds in photographs in the wild, and takes the largest cluster. Here copies of
     training people stand in for these, a few clusters are found instead of one, and the largest can be one person's;
     so identities decide: every cluster counts in which people are mixed, whatever its size.
-    **Blind** (ORL training people, dlib): TO BE MEASURED.
+    **Blind** (ORL training people, half of whom built it, dlib; clean faces get 0.086): to a colour cast of any
+    severity, and to pose, uneven light, blur out of focus and low resolution of half severity, after which the mean is
+    not lower. Full pose, low resolution and masks (0.072 to 0.076) stay nearer to clean faces than to noise (0.045).
 
     Parameters
     ----------
@@ -289,8 +292,12 @@ class Recognizability(Scorer):
     """
 
     learns = True
-    claims = ()
+    claims = (
+        *("mask", "sunglasses", "occlusion", "low_contrast", "over_exposure", "low_light", "shot_noise"),
+        *("sensor_noise", "motion_blur", "jpeg", "rotation", "misalignment"),
+    )
     cost = "one embedding"
+    built_on = (training, degradations)
     quick = {"n_copies": 3}
 
     def __init__(
