@@ -90,7 +90,7 @@ def _add_score(commands):
 
 def score(arguments):
     """Score photographs, or one video, into a table; see `scoring.score_files` and `video.score_video`."""
-    from . import protocols, scoring
+    from . import scoring
 
     film = _video_of(arguments)
     scorer = scoring.make_scorer(
@@ -112,7 +112,7 @@ def score(arguments):
         strict=arguments.strict,
         restart=arguments.restart,
         n_jobs=arguments.jobs,
-        write=protocols.write_quality if arguments.format == "faceqgen" else write_csv,
+        write=scoring.write_quality if arguments.format == "faceqgen" else write_csv,
         progress=not arguments.no_progress,
     )
     if arguments.plot:

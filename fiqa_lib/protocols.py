@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError
-from .files import whole_file, write_csv
+from .files import write_csv
 from .verification import pair_indices
 
 USABLE = ("ok", "fallback")
@@ -480,28 +480,6 @@ def read_quality(path):
             raise DataError(f"{path}, line {number}: {form} is expected, got {text.strip()!r}")
         rows.append((number, parts[0].strip(), _score(parts[1].strip(), path, number)))
     return _scores(rows, path)
-
-
-def write_quality(scores, path):
-    """Write a table of scores as FaceQnet and FaceQgen do: the header `img;score`, then a line for each image.
-
-    A missing score becomes -inf, as `read_quality` has it: these files hold no status and no reason.
-
-    Parameters
-    ----------
-    scores : DataFrame with `path` and `score`
-    path : path
-        Written whole or not at all.
-
-    Returns
-    -------
-    Path
-    """
-    values = scores["score"].astype(float).fillna(-math.inf)
-    lines = [f"{name};{value!r}" for name, value in zip(scores["path"], values.tolist(), strict=True)]
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join(["img;score", *lines]) + "\n", encoding="utf-8", newline="\n")
-    return Path(path)
 
 
 def _is_number(text):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from pathlib import Path
 
@@ -68,6 +69,28 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model
     return fit_cached(scorer, load_orl())
 
 
+def write_quality(scores, path):
+    """Write a table of scores as FaceQnet and FaceQgen do: the header `img;score`, then a line for each image.
+
+    A missing score becomes -inf, as `protocols.read_quality` has it: these files hold no status and no reason.
+
+    Parameters
+    ----------
+    scores : DataFrame with `path` and `score`
+    path : path
+        Written whole or not at all.
+
+    Returns
+    -------
+    Path
+    """
+    values = scores["score"].astype(float).fillna(-math.inf)
+    lines = [f"{name};{value!r}" for name, value in zip(scores["path"], values.tolist(), strict=True)]
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(["img;score", *lines]) + "\n", encoding="utf-8", newline="\n")
+    return Path(path)
+
+
 def list_inputs(paths):
     """Every image that the inputs name, in their order: [(path, problem or None)].
 
@@ -116,7 +139,7 @@ def score_files(
     progress : bool
         Show a bar on standard error.
     write : callable
-        Writes the finished table: `write(table, out)`. `protocols.write_quality` for the format `img;score`.
+        Writes the finished table: `write(table, out)`. `write_quality` for the format `img;score`.
 
     Returns
     -------
