@@ -2,8 +2,11 @@
 
 import argparse
 import ast
+import base64
+import io
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import nbformat
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from benchmarks import run as benchmarks
 from tools import book, catalogue, checks, commands, environment, execution, nb, provenance
@@ -610,6 +614,7 @@ class TestBook:
         )
         listed = index.read_text()
         assert "a thing with" in listed and "5 minutes" in listed and "last run: 12 s" in listed
+        assert 'Begin with <a href="01_a.html">' in listed and "thumbnail" not in listed
         page = (tmp_path / "book" / "01_a.html").read_text()
         assert "<math" in page and "$" not in page
         assert 'href="02_b.html#x"' in page and 'href="index.html"' in page and "T2 →" in page
@@ -617,6 +622,18 @@ class TestBook:
         assert "It is" in hidden  # the answer is inside, not behind
         assert "cell 2: no" in (tmp_path / "book" / "02_b.html").read_text()
         assert 'href="../01_a.html"' in (tmp_path / "book" / "solutions" / "01_a_solutions.html").read_text()
+
+    def test_the_index_shows_the_first_picture_small(self, tmp_path):
+        picture = io.BytesIO()
+        Image.new("RGB", (900, 600), (200, 30, 30)).save(picture, "PNG")
+        data = {"image/png": base64.b64encode(picture.getvalue()).decode(), "text/plain": "picture"}
+        cell = code("show()")
+        cell["outputs"] = [new_output("display_data", data)]
+        path = save(tmp_path / "01_a.ipynb", new_markdown_cell("# T"), cell)
+        listed = book.build(tmp_path / "book", [path]).read_text()
+        (shown,) = re.findall(r'<img class="thumbnail" alt="" src="data:image/jpeg;base64,([^"]+)">', listed)
+        small = Image.open(io.BytesIO(base64.b64decode(shown)))
+        assert small.size == (220, 147)
 
     def test_pictures_beside_a_notebook_are_taken_into_the_page(self, tmp_path):
         (tmp_path / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -4,7 +4,9 @@ nbconvert turns cells and outputs into HTML; the page around it, its style and t
 themselves) are made here, since nbconvert's own pages load their scripts from the network.
 """
 
+import base64
 import html
+import io
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -14,6 +16,7 @@ import latex2mathml.converter
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from fiqa_lib.files import whole_file
@@ -23,6 +26,7 @@ from .environment import ROOT
 
 STYLE = ROOT / "tools" / "book.css"
 TITLE = "Face image quality assessment"
+THUMBNAIL = (220, 150)  # pixels, at most
 
 
 class FormulaError(ValueError):
@@ -113,22 +117,43 @@ def render(page, navigation, up):
     return _page(page.title, navigation + failed + f"<main>{body}</main>" + navigation, up)
 
 
+def thumbnail(notebook):
+    """An <img> with the first picture of a notebook's outputs, small and inside the page; "" where it has none."""
+    for cell in catalogue.code_cells(notebook):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if picture := data.get("image/png") or data.get("image/jpeg"):
+                image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+                image.thumbnail(THUMBNAIL)
+                small = io.BytesIO()
+                image.save(small, "JPEG", quality=80)
+                code = base64.b64encode(small.getvalue()).decode()
+                return f'<img class="thumbnail" alt="" src="data:image/jpeg;base64,{code}">'
+    return ""
+
+
 def index(lessons, solutions):
-    """The first page: each notebook with its title, what it builds and its time."""
+    """The first page: where to begin, and each notebook with its first picture, what it builds and its time."""
     rows = []
     for page in lessons:
         answer = solutions.get(page.path.stem)
         took = "" if page.seconds is None else f"<br>last run: {page.seconds:.0f} s"
         took = '<br><span class="failed">failed in the last run</span>' if page.error else took
         rows.append(
-            f'<tr><td><a href="{page.address}">{html.escape(page.title)}</a>'
+            f'<tr><td><a href="{page.address}">{thumbnail(page.notebook)}{html.escape(page.title)}</a>'
             + (f'<br><a class="small" href="{answer.address}">solutions</a>' if answer else "")
             + f"</td><td>{html.escape(page.field('You will build'))}</td>"
             + f'<td class="small">{html.escape(page.field("Time"))}{took}</td></tr>'
         )
     head = "<tr><th>Notebook</th><th>You will build</th><th>Time</th></tr>"
     empty = "" if rows else "<p>There are no notebooks yet.</p>"
-    return _page(TITLE, f"<main><h1>{TITLE}</h1><table class='index'>{head}{''.join(rows)}</table>{empty}</main>", ".")
+    if first := next((page for page in lessons if not page.path.stem.startswith("_")), None):
+        empty = (
+            f'<p class="first">New here? Begin with <a href="{first.address}">{html.escape(first.title)}</a>'
+            + (f" ({html.escape(time)})" if (time := first.field("Time")) else "")
+            + ". Each notebook names those that it builds on.</p>"
+        )
+    return _page(TITLE, f"<main><h1>{TITLE}</h1>{empty}<table class='index'>{head}{''.join(rows)}</table></main>", ".")
 
 
 def mathml(formula, display):
