@@ -1,5 +1,6 @@
 """Every notebook, found by globbing: its form, its committed outputs, and a run with QUICK and without a network."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,11 @@ def test_quick_run(path):
     assert run.error is None
     assert checks.outputs(run.notebook) == []
     assert checks.bands(checks.records(run.notebook), bands_of(path), "quick") == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "GLOSSARY.md", "data/README.md"])
+def test_links_of_the_pages_beside_the_notebooks_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
+    lost = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+    assert not lost, f"{page}: {lost}"
