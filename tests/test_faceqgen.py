@@ -137,9 +137,12 @@ def test_training_for_the_command_line_shows_a_bar(few, trainings, tmp_path, mon
     assert len(trainings) == 1 and capsys.readouterr().err == ""
 
 
-def test_a_video_has_no_lines_of_files(tmp_path, capsys, model):
+def test_a_video_has_no_lines_of_files_and_none_is_made_to_wait_for_a_training(tmp_path, capsys, monkeypatch):
     film = tmp_path / "film.avi"
     film.write_bytes(b"")
-    command = ["score", str(film), "--method", "faceqgen", "--model", str(model), "--out", str(tmp_path / "s.txt")]
+    made = []
+    monkeypatch.setattr(scoring, "make_scorer", lambda *given, **options: made.append(given))
+    command = ["score", str(film), "--method", "faceqgen", "--out", str(tmp_path / "s.txt")]
     assert main([*command, "--format", "faceqgen"]) != 0
     assert "for photographs" in capsys.readouterr().err and not (tmp_path / "s.txt").exists()
+    assert made == []
