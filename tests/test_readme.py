@@ -9,7 +9,7 @@ AREAS = """method,limit,pauc,low,high,starting_error,n_mated,n_identities
 plain,0.2,0.93,0.9,0.97,0.25,9500,20
 plain,0.3,0.5,0.4,0.6,0.25,9500,20
 taught,0.2,0.714,0.66,0.76,0.25,9500,20
-useless,0.2,1.01,0.97,1.05,0.25,9500,20
+useless,0.2,1.01,1.02,1.05,0.25,9500,20
 random,0.2,1.0,0.98,1.02,0.25,9500,20
 oracle,0.2,0.6,0.55,0.65,0.25,9500,20
 """
@@ -52,7 +52,7 @@ def test_the_table_holds_what_was_measured_best_first(results):
         "| taught | 0.71 | 0.66 to 0.76 | yes | 12.3 |",
         "| plain | 0.93 | 0.90 to 0.97 | no | 0.0432 |",
         "| random | 1.00 | 0.98 to 1.02 |  |  |",
-        "| useless | 1.01 | 0.97 to 1.05 | no | 0.01 |",
+        "| useless | 1.01 | 1.02 to 1.05 | no | 0.01 |",
     ]
     said = readme.benchmark()
     assert "3 methods on the same 9,500 mated pairs of 20 people" in said and "chance for 2 of the methods" in said
