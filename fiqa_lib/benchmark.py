@@ -27,7 +27,7 @@ from .faces import Faces
 from .files import write_csv
 from .recognition import as_recogniser, load_recogniser
 from .scorers import SCORERS, fit_cached
-from .scorers.base import _fit_key
+from .scorers.base import fit_key
 from .verification import FewImpostorsWarning, PairIndices, fit_threshold
 
 CHUNK = 40
@@ -224,12 +224,12 @@ def score(scorer, given):
         Higher is better; milliseconds a face took when it was scored, without loading and learning: those of the
         quickest part, since other work on the machine only adds.
     """
-    fitted = _fit_key(scorer, given.train, None) if scorer.learns else ""
+    fitted = fit_key(scorer, given.train, None) if scorer.learns else ""
     about = content_key(fitted, *_sources(type(scorer)))
     values, seconds, ready = [], [], False
     for start in range(0, len(given.test), CHUNK):
         part = given.test[start : start + CHUNK]
-        place = cache_folder("scores", f"{scorer.name}-{content_key(about, _fit_key(scorer, part, None))}.npz")
+        place = cache_folder("scores", f"{scorer.name}-{content_key(about, fit_key(scorer, part, None))}.npz")
         kept = _kept(place, scorer.name, len(part))
         if kept is None:
             if not ready:
