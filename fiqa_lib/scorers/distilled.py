@@ -159,6 +159,13 @@ class Distilled(Scorer):
     def get_state(self):
         return {"mean": self.mean_, "scale": self.scale_, "coef": self.coef_, "intercept": np.array(self.intercept_)}
 
+    @classmethod
+    def load(cls, path, **parameters):
+        scorer = super().load(path, **parameters)
+        return scorer.set_params(taught_by=tuple(scorer.taught_by))  # JSON knows lists only
+
+    load.__func__.__doc__ = Scorer.load.__doc__
+
     def set_state(self, arrays):
         self.mean_, self.scale_, self.coef_ = arrays["mean"], arrays["scale"], arrays["coef"]
         self.intercept_ = float(arrays["intercept"])
