@@ -12,7 +12,6 @@ import sys
 import time
 import types
 import warnings
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +27,7 @@ from .faces import Faces
 from .files import write_csv
 from .recognition import as_recogniser, load_recogniser
 from .scorers import SCORERS, fit_cached
-from .scorers.base import _fit_key
+from .scorers.base import fit_key
 from .verification import FewImpostorsWarning, PairIndices, fit_threshold
 
 CHUNK = 40
@@ -225,12 +224,12 @@ def score(scorer, given):
         Higher is better; milliseconds a face took when it was scored, without loading and learning: those of the
         quickest part, since other work on the machine only adds.
     """
-    fitted = _fit_key(scorer, given.train, None) if scorer.learns else ""
+    fitted = fit_key(scorer, given.train, None) if scorer.learns else ""
     about = content_key(fitted, *_sources(type(scorer)))
     values, seconds, ready = [], [], False
     for start in range(0, len(given.test), CHUNK):
         part = given.test[start : start + CHUNK]
-        place = cache_folder("scores", f"{scorer.name}-{content_key(about, _fit_key(scorer, part, None))}.npz")
+        place = cache_folder("scores", f"{scorer.name}-{content_key(about, fit_key(scorer, part, None))}.npz")
         kept = _kept(place, scorer.name, len(part))
         if kept is None:
             if not ready:
@@ -341,7 +340,7 @@ def tables(given, results, similarity, *, fmr=1e-3, limit=0.2, n_draws=300, rand
     options = {"fmr": fmr, "kind": "normalised", "n_draws": n_draws, "random_state": random_state}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewImpostorsWarning)  # `setting` says how few there are
-        areas = bootstrap_areas(first, mated, beside, *who, limits=evaluation.LIMITS, **options)
+        areas = evaluation.bootstrap_areas(first, mated, beside, *who, limits=evaluation.LIMITS, **options)
         best = ranking(areas, limit)[0]
         made = {"methods": results.methods, "setting": _setting(given, first, similarity, fmr), "areas": areas}
         made["scores"] = _score_table(given.test, results.scores)
@@ -505,71 +504,3 @@ def read(folder):
     if not paths:
         raise DataError(f"{folder}: no table of a benchmark; python -m fiqa_lib benchmark --out {folder} makes them")
     return {p.stem.removeprefix(PREFIX): pd.read_csv(p, na_values=[""], keep_default_na=False) for p in paths}
-
-
-def bootstrap_areas(
-    similarity,
-    mated,
-    qualities,
-    identity_a,
-    identity_b,
-    *,
-    limits=evaluation.LIMITS,
-    kind="raw",
-    refit_threshold=True,
-    n_draws=1000,
-    confidence=0.95,
-    random_state=0,
-    **options,
-):
-    """`evaluation.bootstrap_pauc` of many methods at many limits, on the same draws of identities.
-
-    Parameters
-    ----------
-    qualities : mapping of name to (quality_a, quality_b)
-    limits : sequence of float
-    similarity, mated, identity_a, identity_b, kind and the rest
-        As for `evaluation.bootstrap_pauc`.
-
-    Returns
-    -------
-    DataFrame
-        For each method and limit: `method`, `limit`, `kind`, `pauc`, `low`, `high`, `standard_error`,
-        `starting_error`, `n_mated`, `n_missing`, `n_draws`, `n_invalid`, `n_identities`.
-    """
-    trial = evaluation._bootstrap(
-        similarity,
-        mated,
-        qualities,
-        identity_a,
-        identity_b,
-        limits,
-        kind,
-        refit_threshold,
-        n_draws,
-        random_state,
-        evaluation._Options(**options),
-    )
-    evaluation._warn(trial, stacklevel=3)
-    rows = []
-    for (index, (name, curve)), (place, limit) in product(enumerate(trial.curves.items()), enumerate(limits)):
-        draws = trial.areas[:, index, place]
-        interval = evaluation._interval(curve.pauc(limit, kind), draws, confidence, trial.n_identities)
-        rows.append(
-            {
-                "method": name,
-                "limit": limit,
-                "kind": kind,
-                "pauc": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "standard_error": interval.standard_error,
-                "starting_error": curve.starting_error,
-                "n_mated": curve.n_mated,
-                "n_missing": curve.n_missing,
-                "n_draws": len(draws),
-                "n_invalid": interval.n_invalid,
-                "n_identities": interval.n_identities,
-            }
-        )
-    return pd.DataFrame(rows)

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 an error that stopped the work, 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import warnings
 from pathlib import Path
@@ -77,6 +78,7 @@ def _add_score(commands):
     add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
     add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
     add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
+    add("--format", choices=("csv", "faceqgen"), default="csv", help="faceqgen: lines `img;score`, without status")
     add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces; video: timeline")
     add("--best", type=int, default=0, metavar="N", help="video: write the N best frames to --best-dir")
     add("--best-dir", type=Path, metavar="DIR", help="video: the folder for the best frames")
@@ -98,6 +100,7 @@ def score(arguments):
         recogniser=arguments.recogniser,
         weights=arguments.weights,
         model=arguments.model,
+        progress=not arguments.no_progress,
     )
     if film is not None:
         return _score_video(arguments, film, scorer)
@@ -110,6 +113,7 @@ def score(arguments):
         strict=arguments.strict,
         restart=arguments.restart,
         n_jobs=arguments.jobs,
+        write=scoring.write_quality if arguments.format == "faceqgen" else write_csv,
         progress=not arguments.no_progress,
     )
     if arguments.plot:
@@ -131,6 +135,10 @@ def _video_of(arguments):
         raise DataError("--best N (from 1) and --best-dir DIR belong together")
     if films and arguments.strict:
         raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
+    if films and arguments.format != "csv":
+        raise DataError(
+            f"--format {arguments.format} is for photographs: it names a file for each score; frames have none"
+        )
     return films[0] if films else None
 
 
@@ -235,7 +243,10 @@ def report(arguments):
         progress=not arguments.no_progress,
     )
     counts = ", ".join(f"{n} {verdict}" for verdict, n in written.table["verdict"].value_counts().items())
-    print(f"{len(written.table)} files: {counts}; threshold {written.threshold:.4g}. Written: {arguments.out}")
+    rule = (
+        f"threshold {written.threshold:.4g}" if math.isfinite(written.threshold) else "no threshold: nothing was scored"
+    )
+    print(f"{len(written.table)} files: {counts}; {rule}. Written: {arguments.out}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- edc

@@ -1025,6 +1025,74 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def bootstrap_areas(
+    similarity,
+    mated,
+    qualities,
+    identity_a,
+    identity_b,
+    *,
+    limits=LIMITS,
+    kind="raw",
+    refit_threshold=True,
+    n_draws=1000,
+    confidence=0.95,
+    random_state=0,
+    **options,
+):
+    """`bootstrap_pauc` of many methods at many limits, on the same draws of identities.
+
+    Parameters
+    ----------
+    qualities : mapping of name to (quality_a, quality_b)
+    limits : sequence of float
+    similarity, mated, identity_a, identity_b, kind and the rest
+        As for `bootstrap_pauc`.
+
+    Returns
+    -------
+    DataFrame
+        For each method and limit: `method`, `limit`, `kind`, `pauc`, `low`, `high`, `standard_error`,
+        `starting_error`, `n_mated`, `n_missing`, `n_draws`, `n_invalid`, `n_identities`.
+    """
+    trial = _bootstrap(
+        similarity,
+        mated,
+        qualities,
+        identity_a,
+        identity_b,
+        limits,
+        kind,
+        refit_threshold,
+        n_draws,
+        random_state,
+        _Options(**options),
+    )
+    _warn(trial, stacklevel=3)
+    rows = []
+    for (index, (name, curve)), (place, limit) in product(enumerate(trial.curves.items()), enumerate(limits)):
+        draws = trial.areas[:, index, place]
+        interval = _interval(curve.pauc(limit, kind), draws, confidence, trial.n_identities)
+        rows.append(
+            {
+                "method": name,
+                "limit": limit,
+                "kind": kind,
+                "pauc": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "standard_error": interval.standard_error,
+                "starting_error": curve.starting_error,
+                "n_mated": curve.n_mated,
+                "n_missing": curve.n_missing,
+                "n_draws": len(draws),
+                "n_invalid": interval.n_invalid,
+                "n_identities": interval.n_identities,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def _odds(differences):
     differences = differences[~np.isnan(differences)]
     tail = min(np.sum(differences >= 0), np.sum(differences <= 0))

@@ -459,8 +459,9 @@ def intervals(table, *, xlabel, chance=1.0, groups=None, width=7.4, height=None,
     for index, name in enumerate(names):
         rows = [place for place, row in enumerate(table.index) if (groups or {}).get(row, "") == name]
         value, low, high = table.iloc[rows, :3].to_numpy(float).T
+        ends = np.maximum(0, [value - low, high - value])  # a percentile interval need not hold its estimate
         style = {"color": PALETTE[index % len(PALETTE)], "fmt": MARKERS[index % len(MARKERS)], "capsize": 3}
-        axis.errorbar(value, rows, xerr=[value - low, high - value], label=name or None, **style)
+        axis.errorbar(value, rows, xerr=ends, label=name or None, **style)
     axis.axvline(chance, color="black", linewidth=1, linestyle=":")
     axis.set_yticks(range(len(table)), table.index, fontsize=9)
     axis.invert_yaxis()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from pathlib import Path
 
@@ -29,11 +30,12 @@ CHUNK = 64
 LISTS = (".txt", ".lst")
 
 
-def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model=None):
+def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model=None, progress=False):
     """A scorer by name, ready to score: with its parameters and, where it uses one, a recogniser.
 
     A method that learns comes from the file `model`, as `Scorer.save` writes it; without one it is fitted on the
     bundled faces, once: what it learned is kept in the cache.
+    `progress`: training shows a bar on standard error, where the method has one.
 
     Raises
     ------
@@ -60,7 +62,33 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model
     if model is not None:
         return cls.load(model, **given)
     scorer.set_params(**given)
-    return fit_cached(scorer, load_orl()) if cls.learns else scorer
+    if not cls.learns:
+        return scorer
+    if progress and "verbose" in cls.silent and "verbose" not in given:
+        return fit_cached(scorer.set_params(verbose=1), load_orl()).set_params(verbose=0)
+    return fit_cached(scorer, load_orl())
+
+
+def write_quality(scores, path):
+    """Write a table of scores as FaceQnet and FaceQgen do: the header `img;score`, then a line for each image.
+
+    A missing score becomes -inf, as `protocols.read_quality` has it: these files hold no status and no reason.
+
+    Parameters
+    ----------
+    scores : DataFrame with `path` and `score`
+    path : path
+        Written whole or not at all.
+
+    Returns
+    -------
+    Path
+    """
+    values = scores["score"].astype(float).fillna(-math.inf)
+    lines = [f"{name};{value!r}" for name, value in zip(scores["path"], values.tolist(), strict=True)]
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(["img;score", *lines]) + "\n", encoding="utf-8", newline="\n")
+    return Path(path)
 
 
 def list_inputs(paths):
@@ -91,7 +119,9 @@ def _listed(path):
     return [(p, None) for p in named] or [(path, "the list is empty")]
 
 
-def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=False, n_jobs=1, progress=False):
+def score_files(
+    inputs, scorer, out, *, fallback=None, strict=False, restart=False, n_jobs=1, progress=False, write=write_csv
+):
     """Score images and write the table.
 
     Parameters
@@ -108,6 +138,8 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
         Drop what an interrupted run left.
     progress : bool
         Show a bar on standard error.
+    write : callable
+        Writes the finished table: `write(table, out)`. `write_quality` for the format `img;score`.
 
     Returns
     -------
@@ -127,7 +159,7 @@ def score_files(inputs, scorer, out, *, fallback=None, strict=False, restart=Fal
         bar.update(len(part))
     bar.close()
     table = typed(journal.rows, columns)
-    write_csv(table, out)
+    write(table, out)
     journal.path.unlink(missing_ok=True)
     return table
 

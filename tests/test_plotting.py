@@ -103,3 +103,10 @@ def test_intervals_stand_in_the_order_of_the_table():
     ends = [bar.get_segments()[0][:, 0].tolist() for container in axis.containers for bar in container[2]]
     np.testing.assert_allclose(ends, [[0.7, 0.95], [0.9, 1.2]])
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["ours", "theirs"]
+
+
+def test_an_interval_that_does_not_hold_its_estimate_ends_there():
+    table = pd.DataFrame({"area": [0.8, 0.2], "low": [0.82, 0.1], "high": [0.9, 0.15]}, index=["above", "below"])
+    axis = plotting.intervals(table, xlabel="area").axes[0]
+    ends = [part[:, 0].tolist() for container in axis.containers for bar in container[2] for part in bar.get_segments()]
+    np.testing.assert_allclose(ends, [[0.8, 0.9], [0.1, 0.2]])

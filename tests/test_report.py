@@ -174,6 +174,15 @@ def test_command(folder, tmp_path, capsys):
     assert "<h1>Photographs of &lt;Holiday&gt;</h1>" in out.read_text(encoding="utf-8")
 
 
+def test_command_without_a_score_has_no_threshold(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"nothing")
+    given = ["report", str(tmp_path / "in"), "--method", "sharpness", "--out", str(tmp_path / "r.html")]
+    assert main([*given, "--no-progress", "--no-messages"]) == 0
+    said = capsys.readouterr().out
+    assert "1 failed; no threshold: nothing was scored." in said and "nan" not in said
+
+
 @pytest.mark.parametrize(
     ("given", "hint"),
     [

@@ -67,6 +67,13 @@ class Scorer(BaseEstimator):
     quick : dict
         Constructor parameters with which `fit` is fast: less data or fewer steps, never another path. The common tests
         and quick runs of notebooks use them.
+    family : str
+        Methods of one family learn one thing together: `fit_cached` fits once for all of them, and what one of them
+        saved, any of them loads. They take the same parameters.
+    resumes : bool
+        Whether `fit` takes `checkpoint=PATH`, a file from which a run that was killed goes on.
+    silent : tuple of str
+        Constructor parameters that do not change what is learned, such as a progress bar.
 
     A subclass that learns also writes `get_state` and `set_state`, which `save`, `load` and `fit_cached` rely on.
     """
@@ -78,6 +85,9 @@ class Scorer(BaseEstimator):
     built_on = ()
     details = ()
     quick = {}
+    family = ""
+    resumes = False
+    silent = ()
 
     def fit(self, faces, identities=None):
         """Learn from faces of training people, where the method learns; otherwise only check them.
@@ -154,7 +164,7 @@ class Scorer(BaseEstimator):
 
         The recogniser is named in it, not stored.
         """
-        return state.write_state(path, f"scorer {self.name}", self.get_state(), _plain_parameters(self))
+        return state.write_state(path, self._kind(), self.get_state(), _plain_parameters(self))
 
     @classmethod
     def load(cls, path, **parameters):
@@ -171,12 +181,17 @@ class Scorer(BaseEstimator):
         WeightsError
             The file is missing, damaged, or of another method.
         """
-        arrays, stored = state.read_state(path, f"scorer {cls.name}")
+        arrays, stored = state.read_state(path, cls._kind())
         known = cls().get_params()
         scorer = cls(**{name: value for name, value in stored.items() if name in known} | parameters)
         with state.explained(path):
             scorer.set_state(arrays)
         return scorer
+
+    @classmethod
+    def _kind(cls):
+        """What stands in a file as the kind of state: methods of one family share it."""
+        return f"scorer {cls.family or cls.name}"
 
 
 def _plain_parameters(scorer):
@@ -196,7 +211,8 @@ def fit_cached(scorer, faces, identities=None, folder=None):
     """`scorer.fit(faces, identities)`, or what an earlier call with the same content learned.
 
     The key covers the method's own file and the modules it is `built_on`, its parameters, the faces, their identities
-    and their degradations. A method that learns nothing is fitted directly.
+    and their degradations. A method that learns nothing is fitted directly. One that `resumes` keeps a checkpoint
+    beside the file while it learns: after a kill, the next call goes on from there.
 
     Parameters
     ----------
@@ -213,14 +229,15 @@ def fit_cached(scorer, faces, identities=None, folder=None):
     """
     if not scorer.learns:
         return scorer.fit(faces, identities)
-    place = Path(folder or cache_folder("models")) / f"{scorer.name}-{_fit_key(scorer, faces, identities)}.npz"
+    key = fit_key(scorer, faces, identities)
+    place = Path(folder or cache_folder("models")) / f"{scorer.family or scorer.name}-{key}.npz"
     try:
-        arrays, _ = state.read_state(place, f"scorer {scorer.name}")
+        arrays, _ = state.read_state(place, scorer._kind())
         scorer.set_state(arrays)
         return scorer
     except Exception:  # absent or damaged, whatever it raises: a cache is only a reason not to compute
         pass
-    scorer.fit(faces, identities)
+    _fit(scorer, faces, identities, place.with_suffix(".checkpoint.npz"))
     try:
         scorer.save(place)
     except OSError:  # a full or read-only disk must not stop the work
@@ -228,13 +245,25 @@ def fit_cached(scorer, faces, identities=None, folder=None):
     return scorer
 
 
-def _fit_key(scorer, faces, identities):
+def _fit(scorer, faces, identities, checkpoint):
+    if scorer.resumes:
+        try:
+            return scorer.fit(faces, identities, checkpoint=checkpoint)
+        except OSError:  # a full or read-only disk must not stop the work
+            pass
+    return scorer.fit(faces, identities)
+
+
+def fit_key(scorer, faces, identities=None):
+    """A short name for everything that decides what `scorer.fit(faces, identities)` learns."""
+    parameters = {n: v for n, v in scorer.get_params(deep=False).items() if n not in scorer.silent}
+    files = [inspect.getfile(type(scorer)), *(inspect.getfile(module) for module in scorer.built_on)]
     recogniser = getattr(scorer, "recogniser", None)
-    parts = [Path(inspect.getfile(type(scorer))).read_bytes(), repr(scorer), getattr(recogniser, "checksum", None)]
-    parts += [inspect.getsource(module) for module in scorer.built_on]
-    parts.append(np.ascontiguousarray(crops_of(faces)).tobytes())
+    parts = [Path(file).read_bytes() for file in files]
+    parts += [scorer.family or type(scorer).__name__, repr(sorted(parameters.items()))]
+    parts += [getattr(recogniser, "checksum", None), np.ascontiguousarray(crops_of(faces)).tobytes()]
     if isinstance(faces, Faces):
-        table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px"])
+        table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px", "pose", "target"])
         parts += [list(faces.identities), list(faces.names), table.to_csv()]
     parts.append(None if identities is None else list(map(str, identities)))
     return content_key(*parts)[:20]

@@ -42,8 +42,8 @@ class ScoreBasedFQA(Scorer):
     layers by default; LBP as histograms, since codes are names and not numbers; inputs standardised and squared error
     (the original had cross-entropy on unscaled values); dropout; early stopping on people held out of the training
     people. Blind: colour (most faces with a cast get a wrong grade), and what its classes do not contain: pictures
-    without a face are mostly called bad, and nothing makes sure of it. Measured on ORL-D's test people; plain
-    logistic regression on the four features is at least as good there.
+    without a face are mostly called bad, and nothing makes sure of it. Measured in notebook 11, where plain logistic
+    regression on the four features is at least as good.
 
     Parameters
     ----------
