@@ -11,10 +11,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
-import skimage.data
 from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
@@ -22,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 from .datasets import load_files
 from .degradations import CLEAN
 from .errors import DataError, ImageError
-from .faces import SIZE, DlibHog, Faces, align, attribute_table, geometry, landmarks
+from .faces import Faces
 from .images import find_images, read_image
 from .recognition import as_recogniser
 from .verification import fit_threshold
@@ -190,60 +188,6 @@ def _sources(faces):
     if "source" not in faces.attributes:
         return faces.names
     return faces.attributes["source"].to_numpy(str)
-
-
-# --- no faces ---------------------------------------------------------------------------------------------------------
-
-FACELESS = ("grass", "gravel", "coins", "cell", "coffee", "rocket", "cat", "immunohistochemistry", "retina", "logo")
-"""Pictures of scikit-image without a human face in which dlib's detector finds one, if its threshold is lowered."""
-
-
-def non_faces(*, threshold=-1.0, grey=True, patches=100):
-    """Crops without a face: false positives of a real detector, and patches from "Labeled Faces in the Wild".
-
-    Their own case beside the graded classes: they come from other cameras, so in training they would teach to tell
-    cameras apart.
-
-    Parameters
-    ----------
-    threshold : float
-        Of dlib's detector, run on `FACELESS`. At its own threshold, 0, it makes no mistake on them.
-    grey : bool
-        Without colour, as the bundled faces are: otherwise colour alone would tell them apart.
-    patches : int
-        At most so many of the 100 patches of `skimage.data.lfw_subset` (25 x 25 pixels, enlarged) that show no face.
-
-    Returns
-    -------
-    Faces
-        Identity ""; attributes `kind` ("false_positive" or "patch") and those of `faces.extract_faces`.
-    """
-    crops, rows, names = [], [], []
-    detector = DlibHog(threshold=threshold, margin=0)
-    for name in FACELESS:
-        picture = _rgb(getattr(skimage.data, name)())
-        for number, found in enumerate(detector(picture), 1):
-            points = landmarks(picture, found)
-            crops.append(align(picture, points))
-            box = dict(zip(("face_x", "face_y", "face_w", "face_h", "detector_score"), found, strict=True))
-            rows.append({"status": "ok", **box, "n_faces": number, **geometry(points), "kind": "false_positive"})
-            names.append(f"{name}#{number}")
-    for number, patch in enumerate(skimage.data.lfw_subset()[100 : 100 + patches], 1):
-        small = _rgb((255 * patch).round().astype(np.uint8))
-        crops.append(cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC))
-        rows.append({"status": "fallback", "n_faces": 0, "kind": "patch"})
-        names.append(f"lfw_subset#{number}")
-    images = np.array(crops, np.uint8).reshape(-1, SIZE, SIZE, 3)
-    if grey:
-        images = np.array([_rgb(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)) for image in images], np.uint8)
-        images = images.reshape(-1, SIZE, SIZE, 3)
-    table = attribute_table(rows).assign(kind=[row["kind"] for row in rows])
-    return Faces(images, [""] * len(images), names, table)
-
-
-def _rgb(picture):
-    picture = picture[..., None] if picture.ndim == 2 else picture
-    return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
 
 
 # --- what gives the grade away ----------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from fiqa_lib.grades import (
     grade_index,
     load_graded,
     macro_f1,
-    non_faces,
     shortcuts,
 )
 from fiqa_lib.verification import fit_threshold
@@ -112,26 +111,6 @@ def test_order_of_the_grades():
     assert list(np.array(GRADES)[grade_index(GRADES)]) == ["bad", "average", "good"]
     with pytest.raises(DataError, match="'fair'"):
         grade_index(["good", "fair"])
-
-
-# --- no faces
-
-
-def test_false_positives_are_the_detectors():
-    found = non_faces(patches=5)
-    kind, score = found.attributes["kind"], found.attributes["detector_score"]
-    false = (kind == "false_positive").to_numpy()
-    assert false.sum() >= 30 and (~false).sum() == 5
-    assert (score[false] > -1).all() and score[~false].isna().all()
-    assert (found.images[..., 0] == found.images[..., 2]).all() and set(found.identities) == {""}
-    assert (found.images.reshape(len(found), -1).std(1) > 1).all()
-    assert (score[false] < 0).all()  # at its own threshold it finds none of them
-
-
-def test_colour_is_kept_if_wanted():
-    found = non_faces(grey=False, patches=0)
-    assert (found.images[..., 0] != found.images[..., 2]).any()
-    assert len(found) == (non_faces(patches=0).attributes["kind"] == "false_positive").sum()
 
 
 # --- shortcuts

@@ -5,17 +5,16 @@ import pytest
 from fiqa_lib.datasets import split_by_identity
 from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError, WeightsError
+from fiqa_lib.faceless import non_faces
 from fiqa_lib.faces import SIZE, Faces
 from fiqa_lib.recognition import Recogniser
 from fiqa_lib.scorers.recognizability import (
-    PICTURES,
     Recognizability,
     calibrate,
     centre_of,
     clean_stranger_distance,
     cluster,
     describe_clusters,
-    non_faces,
     pool_template,
     recognised,
     recognizability,
@@ -174,17 +173,6 @@ def test_template_by_hand():
             pool_template(rows, wrong)
 
 
-def test_non_faces_show_nobody():
-    made = non_faces(2, random_state=4)
-    kinds = made.attributes["kind"].value_counts()
-    assert kinds["patch"] == 100 and kinds["texture"] == 2 * len(PICTURES) and kinds["false detection"] > 30
-    assert set(made.identities) == {""} and "astronaut" not in set(made.attributes["source"])
-    assert len(np.unique(made.images.reshape(len(made), -1), axis=0)) > 0.9 * len(made)
-    np.testing.assert_array_equal(non_faces(2, random_state=4).images, made.images)
-    textures = (made.attributes["kind"] == "texture").to_numpy()
-    assert (non_faces(2, random_state=5).images[textures] != made.images[textures]).any()
-
-
 @pytest.fixture(scope="module")
 def fitted(orl):
     train, test = split_by_identity(orl, random_state=0)
@@ -218,10 +206,10 @@ def test_faces_of_strangers_collapse_and_the_score_knows(fitted, dlib_resnet):
 
 def test_what_is_no_face_is_less_recognisable_than_a_face(fitted):
     scorer, test = fitted
-    others = scorer.score_samples(non_faces(3, random_state=9))
+    others = scorer.score_samples(non_faces(textures=3, grey=False, random_state=9))
     clean = scorer.score_samples(test[::5])
     assert np.mean(clean[:, None] > others) > 0.95
-    assert scorer.accepts(non_faces(3, random_state=9)).mean() < 0.1
+    assert scorer.accepts(non_faces(textures=3, grey=False, random_state=9)).mean() < 0.1
 
 
 def test_the_largest_cluster_would_have_been_another(fitted):

@@ -2,95 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-
-import cv2
 import numpy as np
 import pandas as pd
-import skimage.data
 from scipy.stats import entropy
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import roc_curve
 from sklearn.preprocessing import normalize
 
-from .. import degradations, training
+from .. import degradations, faceless, training
 from ..degradations import SEVERITIES
 from ..errors import DataError
-from ..faces import SIZE, DlibHog, Faces, align, landmarks
+from ..faceless import non_faces
 from ..recognition import as_recogniser
 from ..training import identified, is_clean, photographs, with_copies
 from .base import Scorer, register
-
-PICTURES = ("brick", "chelsea", "coffee", "coins", "grass", "gravel", "immunohistochemistry", "moon", "page", "retina")
-PICTURES += ("rocket", "stereo_motorcycle", "text")
-"""Pictures of scikit-image without a human face."""
-LOWERED = -1.0
-"""The threshold of dlib's detector for false detections. At its own (0) it finds none in `PICTURES`."""
-
-
-# --- what is no face
-
-
-def non_faces(n_patches=8, random_state=0):
-    """Crops that show no face, from pictures that scikit-image ships; nobody's photograph is needed.
-
-    Parameters
-    ----------
-    n_patches : int
-        Random squares of each of `PICTURES`, of all sizes from 60 pixels.
-    random_state : int
-        Decides the squares.
-
-    Returns
-    -------
-    Faces
-        Identity "". Attribute `kind`: "texture" (the squares), "patch" (the 100 non-faces of `lfw_subset`, 25 x 25
-        pixels, enlarged) or "false detection" (what dlib's detector takes for a face at the threshold `LOWERED`,
-        aligned as a face would be: 58 crops). Attribute `source`: the picture.
-    """
-    rng, crops, kinds, sources = np.random.default_rng(random_state), [], [], []
-    for name in PICTURES:
-        picture = _picture(name)
-        for _ in range(n_patches):
-            side = int(rng.integers(min(60, *picture.shape[:2]), min(picture.shape[:2]) + 1))
-            top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
-            crops.append(_square(picture[top : top + side, left : left + side]))
-            kinds.append("texture")
-            sources.append(name)
-    for patch in skimage.data.lfw_subset()[100:]:
-        crops.append(_square(np.repeat(np.rint(patch[..., None] * 255).astype(np.uint8), 3, axis=2)))
-        kinds.append("patch")
-        sources.append("lfw_subset")
-    for name, crop in _false_detections():
-        crops.append(crop)
-        kinds.append("false detection")
-        sources.append(name)
-    names = [f"{kind} {number:03d}: {source}" for number, (kind, source) in enumerate(zip(kinds, sources, strict=True))]
-    table = pd.DataFrame({"kind": kinds, "source": sources}, dtype=str)
-    return Faces(np.stack(crops), [""] * len(crops), names, table)
-
-
-@functools.cache
-def _picture(name):
-    picture = getattr(skimage.data, name)()
-    picture = np.asarray(picture[0] if isinstance(picture, tuple) else picture)[..., :]
-    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture[..., :3]
-
-
-def _square(picture):
-    method = cv2.INTER_AREA if len(picture) > SIZE else cv2.INTER_CUBIC
-    return cv2.resize(np.ascontiguousarray(picture), (SIZE, SIZE), interpolation=method)
-
-
-@functools.cache
-def _false_detections():
-    detector = DlibHog(threshold=LOWERED, margin=0)
-    return tuple(
-        (name, align(picture, landmarks(picture, box)))
-        for name, picture in ((name, _picture(name)) for name in PICTURES)
-        for box in detector(picture)
-    )
-
 
 # --- the cluster
 
@@ -276,7 +201,7 @@ class Recognizability(Scorer):
     min_people : float
         A cluster is unrecognisable from this effective number of people on (`describe_clusters`).
     n_patches : int or None
-        Of `non_faces`. None: no non-faces at all.
+        Squares of each texture, beside the other `non_faces`. None: no non-faces at all.
     most : int
         At most so many faces are clustered: memory grows with the square.
     recogniser : str or Recogniser
@@ -299,7 +224,7 @@ class Recognizability(Scorer):
         *("sensor_noise", "motion_blur", "jpeg", "rotation", "misalignment"),
     )
     cost = "one embedding"
-    built_on = (training, degradations)
+    built_on = (training, degradations, faceless)
     quick = {"n_copies": 3}
 
     def __init__(
@@ -349,7 +274,7 @@ class Recognizability(Scorer):
             self.distance_ = clean_stranger_distance(embeddings[clean], faces.identities[clean])
         everything, who = embeddings, faces.identities
         if self.n_patches is not None:
-            others = recogniser.embed(non_faces(self.n_patches, state))
+            others = recogniser.embed(non_faces(textures=self.n_patches, grey=False, random_state=state))
             everything, who = np.concatenate([embeddings, others]), np.concatenate([who, [""] * len(others)])
         labels = cluster(everything, self.distance_)
         table = describe_clusters(labels, who)
