@@ -254,6 +254,13 @@ class TestForm:
     def test_no_cell_of_parameters(self):
         assert "0 cells" in checks.parameters_form(new_notebook(cells=[code(PARAMETERS)]))[0]
 
+    def test_a_picture_that_is_shown_too_early_is_lost(self):
+        early, last = "show(fig, 'a')\nrecord('x', 1)", "record('x', 1)\nshow(fig, 'a')"
+        cells = [new_markdown_cell("show(fig, 'a')\n\nText."), code(last), code(early), code("")]
+        assert checks.lost_figures(new_notebook(cells=cells)) == [
+            "cell 3: show(...) is not its last line, so its picture is lost"
+        ]
+
     def test_solutions_solve_what_is_asked(self, tmp_path):
         save(tmp_path / "02_x.ipynb", code('check("2.1", a)\ncheck("2.2", b)'))
         title, solved = new_markdown_cell("# 02 · X. Solutions"), code('strict_check("2.2", b)\nstrict_check("2.3", c)')

@@ -52,7 +52,8 @@ def problems(path, folder=catalogue.FOLDER, root=ROOT):
     notebook = catalogue.read(path)
     found = solution_form(path, folder) if catalogue.is_solution(path) else lesson_form(path)
     size = Path(path).stat().st_size
-    found += parameters_form(notebook) + links(path) + executed_in_order(notebook) + outputs(notebook)
+    found += parameters_form(notebook) + lost_figures(notebook) + links(path)
+    found += executed_in_order(notebook) + outputs(notebook)
     found += freshness(path, root)
     return found + ([f"{size // 1000} KB: the limit is {SIZE_LIMIT // 1000} KB"] if size > SIZE_LIMIT else [])
 
@@ -133,6 +134,16 @@ def parameters_form(notebook):
         found.append("parameters: QUICK must be False as committed")
     if values.get("DATA", "bundled") != "bundled":
         found.append('parameters: DATA must be "bundled" as committed')
+    return found
+
+
+def lost_figures(notebook):
+    """`show(...)` gives a picture to the last line of a cell; anywhere above, the picture is lost."""
+    found = []
+    for number, cell in enumerate(notebook.cells, 1):
+        body = ast.parse(python_of(cell.source)).body if cell.cell_type == "code" else []
+        if any(ast.unparse(line).startswith("show(") for line in body[:-1]):
+            found.append(f"cell {number}: show(...) is not its last line, so its picture is lost")
     return found
 
 
