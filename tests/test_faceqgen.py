@@ -1,5 +1,7 @@
 """What the five FaceQgen scores share: one training, one file, one checkpoint; and the output file of the original."""
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,3 +148,9 @@ def test_a_video_has_no_lines_of_files_and_none_is_made_to_wait_for_a_training(t
     assert main([*command, "--format", "faceqgen"]) != 0
     assert "for photographs" in capsys.readouterr().err and not (tmp_path / "s.txt").exists()
     assert made == []
+
+
+def test_the_scorers_take_what_the_restorer_takes():
+    """The constructors list the same parameters, with the same defaults."""
+    expected = inspect.signature(restoration.Restorer)
+    assert all(inspect.signature(SCORERS[name]) == expected for name in NAMES)
