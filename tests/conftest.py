@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import cv2
 import numpy as np
@@ -12,6 +13,17 @@ import torch
 from fiqa_lib.packaged import packaged_files
 
 torch.set_num_threads(2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """For processes side by side (`make test`): a file stays in one of them, since its tests share what they trained;
+    each run of a notebook may go to any, and these come last, where they fill the gaps."""
+    items.sort(key=lambda item: "notebook" in item.keywords)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = item.nodeid if "notebook" in item.keywords else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

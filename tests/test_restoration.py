@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from fiqa_lib import restoration
+from fiqa_lib import restoration, state
 from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import Faces
@@ -143,7 +143,17 @@ def test_who_is_shown_must_be_known(three):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"size": 40}, {"width": 6}, {"n_steps": 0}, {"batch_size": 1.5}, {"n_identity": 99}, {"l1": -1}, {"rate": np.nan}],
+    [
+        {"size": 40},
+        {"width": 6},
+        {"n_steps": 0},
+        {"batch_size": 1.5},
+        {"n_identity": 99},
+        {"l1": -1},
+        {"rate": np.nan},
+        {"average": 1.0},
+        {"average": np.nan},
+    ],
 )
 def test_parameters_out_of_range_are_named(three, wrong):
     with pytest.raises(DataError, match=next(iter(wrong))):
@@ -176,6 +186,22 @@ def test_a_loss_with_weight_zero_is_left_out(three):
     plain = Restorer(**TINY, adversarial=0, identity=0).fit(three)
     assert plain.history_["adversarial"].isna().all() and plain.history_["identity"].isna().all()
     assert not plain.history_["updated"].any()
+
+
+@pytest.mark.parametrize("average", [0.0, 0.4, 0.99])
+def test_the_kept_generator_is_the_moving_average_of_all_steps(three, average):
+    run = restoration._Run(Restorer(**TINY, average=average), three, None)
+    expected = {name: value.copy() for name, value in state.module_state(run.generator).items()}
+    for number in range(4):
+        run.step(number)
+        kept = min(average, (1 + number) / (10 + number))
+        for name, value in state.module_state(run.generator).items():
+            expected[name] = kept * expected[name] + (1 - kept) * value
+    found = state.module_state(run.averaged)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+    moved = np.abs(found["last.bias"] - state.module_state(run.generator)["last.bias"]).max()
+    assert (moved == 0) == (average == 0)
 
 
 class Killed(Exception):

@@ -508,7 +508,7 @@ print("refused" in subprocess.run([sys.executable, "-c", child], capture_output=
         second = save(tmp_path / "02_good.ipynb", new_markdown_cell(title.format("02")), code("1"))
         monkeypatch.setattr(catalogue, "course", lambda: [first, second])
         monkeypatch.setattr(commands, "BUILD", tmp_path / "build")
-        assert commands.course(argparse.Namespace()) == 1
+        assert commands.course(argparse.Namespace(workers=2)) == 1
         said = capsys.readouterr().out
         assert "[ 1/2] 01_bad   FAILED" in said and "[ 2/2] 02_good  ok" in said
         assert "2 notebooks, 1 ok, 1 failed" in said
@@ -521,6 +521,10 @@ print("refused" in subprocess.run([sys.executable, "-c", child], capture_output=
             and index.count("failed in the last") == 1
         )
         assert "ZeroDivisionError" in (tmp_path / "build" / "book" / "01_bad.html").read_text()
+
+
+def die(path, status):
+    os._exit(status)
 
 
 def alive(process):
@@ -781,6 +785,17 @@ class TestCommands:
         commands.clean(argparse.Namespace(all=False))
         assert [name for name in kept + made if (tmp_path / name).exists()] == kept
 
+    def test_a_process_that_dies_is_reported_and_nothing_hangs(self, tmp_path, capsys):
+        jobs = [(Path("01_dies.ipynb"), 9), (Path("02_too.ipynb"), 9)]
+        rows = commands._side_by_side(die, jobs, 1)
+        assert [row[0].stem for row in rows] == ["01_dies", "02_too"] and all("killed" in row[2] for row in rows)
+        assert "01_dies  FAILED" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("cores, expected", [(1, 1), (2, 2), (3, 2), (6, 3), (64, 4)])
+    def test_processes_side_by_side(self, monkeypatch, cores, expected):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+        assert environment.workers() == expected
+
     @pytest.mark.parametrize("lint, pytest_, status", [(0, 0, 0), (1, 0, 1), (0, 5, 5), (0, 1, 1)])
     def test_the_status_of_test(self, monkeypatch, lint, pytest_, status):
         monkeypatch.setattr(commands, "lint", lambda arguments: lint)
@@ -794,7 +809,7 @@ class TestCommands:
         for words in (["test", "tests/test_x.py", "-k", "name"], ["lab", "--no-browser", "--port", "1"]):
             arguments = commands.parse(words)
             arguments.run(arguments)
-        assert called[0] == ("-m", "pytest", "tests/test_x.py", "-k", "name")
+        assert called[0][:3] == ("-m", "pytest", "-n") and called[0][-3:] == ("tests/test_x.py", "-k", "name")
         assert called[1][-3:] == ("--no-browser", "--port", "1")
         with pytest.raises(SystemExit):
             commands.parse(["course", "--fast"])

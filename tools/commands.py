@@ -8,6 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 
 from . import environment
@@ -48,13 +51,14 @@ def parser():
         return command
 
     add("setup", lambda arguments: 0, "make .venv and install the course into it")
-    add("course", course, "execute every notebook in order and write the HTML book")
+    several = [add("course", course, "execute every notebook in order and write the HTML book")]
     add("test", test, "ruff, then pytest, which runs every notebook with QUICK=True (other arguments go to pytest)")
     add("lab", lab, "open the notebooks in JupyterLab (other arguments, such as --no-browser, go to it)")
     add("book", book, "write the HTML book from the last run of the course, or from the committed outputs")
-    add("build", build, "execute notebooks and commit-ready write their outputs back").add_argument(
-        "names", nargs="*", help="notebooks: 02, 02_name or a path (all by default)"
-    )
+    several.append(add("build", build, "execute notebooks and commit-ready write their outputs back"))
+    several[1].add_argument("names", nargs="*", help="notebooks: 02, 02_name or a path (all by default)")
+    for command in several:
+        command.add_argument("--workers", type=int, default=environment.workers(), help="notebooks at a time")
     check_ = add("check", check, "see that the committed outputs are whole and fresh")
     check_.add_argument("names", nargs="*", help="notebooks (all by default)")
     check_.add_argument("--run", action="store_true", dest="again", help="execute again and compare")
@@ -74,15 +78,22 @@ def parser():
 
 def course(arguments):
     """Execute everything, go on after a failure, then write the book. The status tells whether all went well."""
-    from . import catalogue, execution
+    from . import catalogue
 
-    rows = []
-    for path in _progress(catalogue.course(), rows):
-        done = execution.execute(path, BUILD / "course" / catalogue.relative(path))
-        rows.append((path, done.seconds, done.error))
+    begun = time.monotonic()
+    jobs = [(path, BUILD / "course" / catalogue.relative(path)) for path in catalogue.course()]
+    rows = _side_by_side(execute_one, jobs, arguments.workers)
     _write_results(rows)
-    status = _summary(rows)
+    status = _summary(rows, time.monotonic() - begun)
     return book(arguments) or status
+
+
+def execute_one(path, out):
+    """Execute one notebook. Returns its path, seconds, error or None."""
+    from . import execution
+
+    done = execution.execute(path, out)
+    return path, done.seconds, done.error
 
 
 def book(arguments):
@@ -102,10 +113,9 @@ def build(arguments):
     """Execute without a network and write the outputs back, with the hash of what they were built from."""
     from . import catalogue
 
-    rows = []
-    for path in _progress(catalogue.select(arguments.names), rows):
-        rows.append(build_one(path, BUILD / "built" / catalogue.relative(path)))
-    return _summary(rows)
+    begun = time.monotonic()
+    jobs = [(path, BUILD / "built" / catalogue.relative(path)) for path in catalogue.select(arguments.names)]
+    return _summary(_side_by_side(build_one, jobs, arguments.workers), time.monotonic() - begun)
 
 
 def build_one(path, out, root=ROOT):
@@ -188,7 +198,8 @@ def parameter(name, value):
 
 def test(arguments):
     """Ruff, then pytest as the last thing: its closing line and its status are those of the command."""
-    return lint(arguments) or _call("-m", "pytest", *arguments.extra)
+    side_by_side = ("-n", str(environment.workers()), "--dist", "loadgroup")  # the groups: tests/conftest.py
+    return lint(arguments) or _call("-m", "pytest", *side_by_side, *arguments.extra)
 
 
 def lint(arguments):
@@ -230,6 +241,22 @@ def _call(*arguments):
     return subprocess.call([sys.executable, *arguments], cwd=ROOT)
 
 
+def _side_by_side(work, jobs, workers):
+    """`work(*job)` for each job (path, ...), `workers` at a time, each in a process of its own.
+
+    Returns the rows (path, seconds, error or None) in the order of the jobs. A job whose process dies is a row, too.
+    """
+    rows = []
+    with ProcessPoolExecutor(max(1, min(workers, len(jobs))), mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(work, *job) for job in jobs]
+        for path in _progress([job[0] for job in jobs], rows):
+            try:
+                rows.append(running[len(rows)].result())
+            except BrokenProcessPool:
+                rows.append((path, 0.0, "the process that executes notebooks was killed (memory?): try --workers 1"))
+    return rows
+
+
 def _progress(paths, rows):
     """Yield each path; print one line for each with its time and how it ended, which the caller puts into `rows`."""
     width = max([len(path.stem) for path in paths], default=0)
@@ -240,10 +267,10 @@ def _progress(paths, rows):
         print(f"{'FAILED' if error else 'ok':<6} {seconds:6.1f} s", flush=True)
 
 
-def _summary(rows):
-    """A table at the end, the failures below it. The status: 1 when anything failed."""
+def _summary(rows, total=None):
+    """A table at the end, the failures below it. The status: 1 when anything failed. `total`: seconds by the clock."""
     failed = [(path.stem, error) for path, _, error in rows if error]
-    total = sum(seconds for _, seconds, _ in rows)
+    total = sum(seconds for _, seconds, _ in rows) if total is None else total
     print(f"\n{len(rows)} notebooks, {len(rows) - len(failed)} ok, {len(failed)} failed, {total:.0f} s in all")
     for name, error in failed:
         print(f"FAILED {name}: {error}")

@@ -18,6 +18,7 @@ FIXED = {
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "2",
     "MKL_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "PASSIVE",  # idle threads sleep: else two processes on two cores are many times slower than one
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel before one of the same name in the user's home
@@ -65,6 +66,13 @@ def is_ready(root=ROOT, venv=VENV):
     """Whether `venv` was set up to the end from what `root` asks for now. Reads four small files."""
     stamp = Path(venv) / STAMP
     return venv_python(venv).exists() and stamp.exists() and stamp.read_text() == wanted_stamp(root)
+
+
+def workers():
+    """How many processes work side by side by default, each with the threads of `FIXED`: 2 on two cores, at most 4."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(min(cores, 2), min(cores // 2, 4))
 
 
 def is_inside(venv=VENV):

@@ -13,7 +13,7 @@ from . import exercise
 def _vectors(n=7, seed=3):
     """Fixed embeddings (n, 5) of very different lengths."""
     rng = np.random.default_rng(seed)
-    return rng.normal(1, 1, (n, 5)) * rng.uniform(0.2, 5, (n, 1))
+    return rng.normal(0, 1, (n, 5)) * rng.uniform(0.2, 5, (n, 1))
 
 
 def _cosines(vectors):

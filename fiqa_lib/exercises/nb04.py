@@ -33,8 +33,8 @@ def normalised_pauc(attempt):
 @exercise("4.2")
 def pair_quality(attempt):
     """The quality of a pair from two distances with missing values; any scale that keeps the order is right."""
-    raw_a = np.array([0.5, 3.0, 0.1, np.nan, 0.2, -1.0, 0.4, np.nan, 1.0])
-    raw_b = np.array([0.7, 0.2, 0.3, 0.1, np.nan, -2.0, 1.5, np.nan, -2.5])
+    raw_a = np.array([0.5, 3.0, 0.1, np.nan, 0.2, 0.05, 0.4, np.nan, 1.0])
+    raw_b = np.array([0.7, 0.2, 0.3, 0.1, np.nan, 0.02, 1.5, np.nan, 0.25])
     missing = np.isnan(raw_a) | np.isnan(raw_b)
     given_a, given_b = raw_a.copy(), raw_b.copy()
     found = np.asarray(attempt(given_a, given_b), float)

@@ -54,6 +54,9 @@ def occlude(attempt):
         return "inside the square all three channels are 0, outside nothing changes"
     if black.sum() != 100:
         return f"eyes 20 pixels apart and side 0.5 give a square of 10 x 10 pixels, this covers {black.sum()}"
+    for side, width in ((0.53, 11), (0.52, 10)):
+        if (result(1, side)[1] == 0).all(axis=2).sum() != width * width:
+            return f"the width is rounded: eyes 20 pixels apart and side {side} give {20 * side:.1f}, so {width} pixels"
     rows, columns = np.nonzero(black)
     if abs(rows.mean() - 20) > 0.75 or abs(columns.mean() - 25) > 0.75:
         return "the middle of the square is the middle between the eyes, given as (x, y): x counts columns"

@@ -37,6 +37,7 @@ def gap(attempt):
         (np.array([0.0, 0.9]), np.array([0.4, 0.5, 0.3]), False),
         (np.array([0.5, 0.9]), np.array([0.5, 0.1, 0.0]), True),  # they touch
         (np.array([-0.2, -0.1]), np.array([0.3, 0.5]), False),  # apart, the other way round
+        (np.array([0.5, 0.9]), np.array([0.4, 0.6]), False),  # one heap above the other, rank by rank, and not apart
     ]
     for own, others, apart in cases:
         answer = attempt(own.copy(), others.copy())

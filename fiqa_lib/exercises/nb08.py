@@ -55,4 +55,8 @@ def signed_distance(attempt):
         if np.isclose(gives(*crossing), np.subtract(*(x.mean() for x in crossing))):
             return "the difference of means is smaller where the heaps lie inside each other; only its sign is wanted"
         return "one heap inside the other: the size should still be the Wasserstein distance"
+    if not np.isclose(gives(np.array([0.1, 0.1, 0.9]), np.array([0.2, 0.2, 0.2])), 0.3):
+        return "mates 0.1, 0.1, 0.9 are more alike on average than strangers of 0.2: the sign is that of the means"
+    if not np.isclose(gives(np.array([0.0, 1.0]), np.array([0.5, 0.5])), 0.5):
+        return "where the means are equal the distance stays: a sign of 0 would lose it"
     return None

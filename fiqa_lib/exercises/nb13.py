@@ -41,7 +41,7 @@ def soft_fill(attempt):
     mask = np.zeros((40, 50), bool)
     mask[10:30, 15:40] = True
 
-    def right(value, sigma):
+    def right(value, sigma, mask=mask):
         weight = cv2.GaussianBlur(mask.astype(float), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[..., None]
         return np.rint(weight * image + (1 - weight) * value)
 
@@ -62,4 +62,9 @@ def soft_fill(attempt):
         return "nearly: round to the nearest whole number instead of cutting off"
     if np.abs(np.asarray(attempt(image.copy(), mask.copy(), 128, 6.0)).astype(float) - right(128, 6.0)).max() > 2:
         return "right for sigma = 3; use the parameter sigma"
+    reaching = np.zeros((40, 50), bool)
+    reaching[:30, 15:] = True
+    at_border = np.asarray(attempt(image.copy(), reaching.copy(), 128, 3.0)).astype(float)
+    if np.abs(at_border - right(128, 3.0, reaching)).max() > 2:
+        return "right inside; a mask that reaches the border stays whole there (cv2.BORDER_REPLICATE)"
     return None

@@ -57,4 +57,12 @@ def not_separated(attempt):
     edge = {"steady": np.full(400, 0.5), "sometimes": np.where(np.arange(400) < 30, 0.3, 0.6)}
     if set(attempt(edge)) != {"steady", "sometimes"}:
         return "in 30 of 400 draws the other one wins: that is more than 2.5%, so the interval holds 0"
+    for wins, stays in ((16, True), (4, False)):
+        edge = {"steady": np.full(400, 0.5), "sometimes": np.where(np.arange(400) < wins, 0.3, 0.6)}
+        if ("sometimes" in set(attempt(edge))) != stays:
+            return f"in {wins} of 400 draws the other one wins: {'more' if stays else 'less'} than 2.5% of the draws"
+    skewed = np.where(np.arange(400) < 300, 0.5, 1.5)
+    uneven = {"steady": np.full(400, 0.7), "skewed": skewed, "surely worse": np.full(400, 0.75)}
+    if set(attempt(uneven)) != {"steady", "skewed"}:
+        return "the best is the one with the lowest mean area, not the lowest median"
     return None

@@ -45,8 +45,8 @@ class Cafi(Scorer):
     Parameters
     ----------
     gate : float in 0..1, or None
-        The least probability that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about one in
-        eight, and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
+        The least probability that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about a
+        third (notebook 13), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
     region : {"hull", "ellipse", "mean", None}
         What is kept of the face: see `masking`. "mean" is one hull for all, that of the training people's mean
         landmarks; None: no mask. Both are controls.

@@ -34,18 +34,19 @@ class FaceQgenScore(Scorer):
 
     def __init__(
         self,
-        size=64,
-        width=32,
+        size=96,
+        width=16,
         n_copies=8,
         n_own=40,
-        own_share=0.75,
-        n_steps=500,
+        own_share=0.9,
+        n_steps=400,
         batch_size=16,
-        n_identity=8,
-        l1=10.0,
-        adversarial=1.0,
-        identity=10.0,
-        rate=2e-3,
+        n_identity=16,
+        l1=20.0,
+        adversarial=0.3,
+        identity=30.0,
+        rate=6e-3,
+        average=0.99,
         n_snapshots=4,
         recogniser="dlib",
         device=None,
@@ -64,6 +65,7 @@ class FaceQgenScore(Scorer):
         self.adversarial = adversarial
         self.identity = identity
         self.rate = rate
+        self.average = average
         self.n_snapshots = n_snapshots
         self.recogniser = recogniser
         self.device = device
