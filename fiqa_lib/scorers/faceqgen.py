@@ -45,7 +45,7 @@ class FaceQgenScore(Scorer):
         l1=20.0,
         adversarial=0.3,
         identity=30.0,
-        rate=6e-3,
+        rate=4e-3,
         average=0.99,
         n_snapshots=4,
         recogniser="dlib",
