@@ -1,5 +1,7 @@
 """What README.md says of the benchmark, without its tables, with them, and with half of them."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -92,3 +94,23 @@ def test_the_tables_are_those_that_the_benchmark_writes(results):
     areas = benchmark.tables(given, made, similarity, n_draws=10)["areas"]
     assert set(AREAS.splitlines()[0].split(",")) <= set(areas.columns)
     assert list(made.methods.columns) == METHODS.splitlines()[0].split(",")
+
+
+def test_times_of_the_course(results, monkeypatch, tmp_path):
+    monkeypatch.setattr(readme, "TIMES", tmp_path / "course.csv")
+    assert "Not measured yet" in readme.times()
+    rows = [
+        (Path("01_a.ipynb"), 60.04, None),
+        (Path("02_b.ipynb"), 120.0, None),
+        (Path("01_a_solutions.ipynb"), 20.0, "x"),
+    ]
+    readme.write_times(rows, 150)
+    assert (tmp_path / "course.csv").read_text().splitlines()[1:] == [
+        "01_a,60.0",
+        "02_b,120.0",
+        "01_a_solutions,20.0",
+        '"all, by the clock",150.0',
+    ]
+    said = readme.times()
+    assert "took 2 minutes" in said and "2 lessons and 1 solutions (the lessons alone have 90%" in said
+    assert said.endswith("02_b 120, 01_a 60, 01_a_solutions 20.\n")

@@ -508,7 +508,7 @@ print("refused" in subprocess.run([sys.executable, "-c", child], capture_output=
         second = save(tmp_path / "02_good.ipynb", new_markdown_cell(title.format("02")), code("1"))
         monkeypatch.setattr(catalogue, "course", lambda: [first, second])
         monkeypatch.setattr(commands, "BUILD", tmp_path / "build")
-        assert commands.course(argparse.Namespace(workers=2)) == 1
+        assert commands.course(argparse.Namespace(workers=2, measured=False)) == 1
         said = capsys.readouterr().out
         assert "[ 1/2] 01_bad   FAILED" in said and "[ 2/2] 02_good  ok" in said
         assert "2 notebooks, 1 ok, 1 failed" in said

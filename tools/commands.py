@@ -52,6 +52,7 @@ def parser():
 
     add("setup", lambda arguments: 0, "make .venv and install the course into it")
     several = [add("course", course, "execute every notebook in order and write the HTML book")]
+    several[0].add_argument("--measured", action="store_true", help="also write the times that README.md gives")
     add("test", test, "ruff, then pytest, which runs every notebook with QUICK=True (other arguments go to pytest)")
     add("lab", lab, "open the notebooks in JupyterLab (other arguments, such as --no-browser, go to it)")
     add("book", book, "write the HTML book from the last run of the course, or from the committed outputs")
@@ -83,8 +84,13 @@ def course(arguments):
     begun = time.monotonic()
     jobs = [(path, BUILD / "course" / catalogue.relative(path)) for path in catalogue.course()]
     rows = _side_by_side(execute_one, jobs, arguments.workers)
+    total = time.monotonic() - begun
     _write_results(rows)
-    status = _summary(rows, time.monotonic() - begun)
+    if arguments.measured:
+        from . import readme
+
+        readme.write_times(rows, total)
+    status = _summary(rows, total)
     return book(arguments) or status
 
 
@@ -254,6 +260,9 @@ def _side_by_side(work, jobs, workers):
                 rows.append(running[len(rows)].result())
             except BrokenProcessPool:
                 rows.append((path, 0.0, "the process that executes notebooks was killed (memory?): try --workers 1"))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)  # what runs has heard of it, too
+                raise
     return rows
 
 

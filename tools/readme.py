@@ -31,6 +31,9 @@ NUMBERS = (
 RESULTS = ROOT / "data" / "results"
 BENCHMARK_LIMIT = 0.2
 BENCHMARK_MADE_BY = "python -m fiqa_lib benchmark --out data/results"
+TIMES = ROOT / "benchmarks" / "measured" / "course.csv"
+TIMES_MADE_BY = "python tools/nb.py course --measured"
+LONGEST = 6
 MADE_FROM = "Made from"  # a text inside the benchmark's PNG: the hash of the numbers that it shows
 
 
@@ -62,7 +65,7 @@ def stale():
 
 def page(text):
     """`text` with its marked parts made anew."""
-    for name, made in (("notebooks", table()), ("numbers", numbers()), ("benchmark", benchmark())):
+    for name, made in (("notebooks", table()), ("numbers", numbers()), ("benchmark", benchmark()), ("times", times())):
         text, count = re.subn(
             rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, made=made: m[1] + made + m[2], text, flags=re.S
         )
@@ -107,6 +110,40 @@ def figure():
             if alt.startswith(FIGURE_ALT):
                 return base64.b64decode(output.data["image/png"])
     raise ValueError(f"notebook 00 shows no figure whose description begins with {FIGURE_ALT!r}")
+
+
+def write_times(rows, total):
+    """Keep what a run of the course took.
+
+    Parameters
+    ----------
+    rows : sequence of (Path, float, str or None)
+        Each notebook, its seconds beside the others, and what went wrong.
+    total : float
+        Seconds of all by the clock.
+    """
+    table = pd.DataFrame({"notebook": [path.stem for path, *_ in rows], "seconds": [s for _, s, _ in rows]})
+    table.loc[len(table)] = "all, by the clock", total
+    with whole_file(TIMES) as temporary:
+        table.round(1).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def times():
+    """How long the course takes, and which notebooks take longest."""
+    if not TIMES.exists():
+        return f"Not measured yet: `{TIMES_MADE_BY}` does, `python tools/nb.py readme` writes this part.\n"
+    seconds = pd.read_csv(TIMES).set_index("notebook")["seconds"]
+    total, each = seconds.iloc[-1], seconds.iloc[:-1]
+    of_solutions = each.index.str.endswith("_solutions")
+    longest = each.sort_values(ascending=False).head(LONGEST)
+    share = each[~of_solutions].sum() / each.sum()
+    return (
+        f"`make course` took {total / 60:.0f} minutes on 2 CPU cores from an empty cache, for {(~of_solutions).sum()} "
+        f"lessons and {of_solutions.sum()} solutions (the lessons alone have {share:.0%} "
+        "of the time). Longest, in seconds beside another notebook: "
+        + ", ".join(f"{name} {value:.0f}" for name, value in longest.items())
+        + ".\n"
+    )
 
 
 # ---- the benchmark
