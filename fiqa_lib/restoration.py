@@ -39,7 +39,7 @@ WINDOW = 150
 SEVERITIES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Severities of the degraded copies in training; up to two kinds together."""
 BALANCE = 0.8
-"""The discriminator is not updated in a step in which it already tells this share of images apart."""
+"""The discriminator is not updated in a step in which it already tells this share of patches apart."""
 MEASURES = ("mse", "ssim", "d_input", "d_restored")
 """What `Restorer.measures` gives, higher for better faces: minus the MSE, the SSIM, the discriminator on both."""
 DARKEST = 0.02  # the logit of 0 and of 1 is infinite
@@ -55,7 +55,7 @@ def luminance(images, size):
     ----------
     images : array (N, 192, 192, 3) uint8
     size : int
-        Pixels along a side; 96 puts the eyes 33 pixels apart.
+        Pixels along a side; 96 puts the eyes 34 pixels apart.
 
     Returns
     -------
@@ -276,7 +276,7 @@ class Restorer(BaseEstimator):
     and expression). Half of the pairs are mirrored. Then
 
     - the discriminator D lowers `discriminator_loss(D(t), D(G(x)))`, unless it already tells at least `BALANCE` of
-      these images apart: so that neither side runs away (the balance of the updates);
+      their patches apart: so that neither side runs away (the balance of the updates);
     - the generator G lowers l1 * mean |G(x) - t| + adversarial * `adversarial_loss(D(G(x)))` + identity *
       `identity_loss`, the last over the first `n_identity` images of the batch, since it costs most.
 
@@ -305,7 +305,7 @@ class Restorer(BaseEstimator):
         Share of the averaged weights that a step keeps (less in the first steps: step n keeps at most
         (1 + n) / (10 + n)); 0 takes the last weights as they are.
     n_snapshots : int
-        States of the generator kept along the way, to look at (in half precision).
+        States of the averaged generator kept along the way, to look at (in half precision).
     recogniser : str or Recogniser
         For the identity loss: one that is a torch network.
     device : str, optional
@@ -443,18 +443,24 @@ class Restorer(BaseEstimator):
             return images
         return Faces(images, faces.identities, faces.names, faces.attributes)
 
-    def measures(self, faces):
+    def measures(self, faces, names=MEASURES):
         """How alike a face and its restoration are, and what the discriminator says: all higher for better faces.
+
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+        names : sequence of str
+            Which of `MEASURES`; only what these need is computed.
 
         Returns
         -------
-        DataFrame with N rows
+        DataFrame with N rows and these columns
             `mse`: minus the mean squared difference, in -1..0. `ssim`: structural similarity (Wang et al. 2004;
             Gaussian window of deviation 1.5, values 0..1), at most 1. `d_input`, `d_restored`: mean verdict of the
             patches, about 0 (restored) to 1 (best photograph).
         """
         check_is_fitted(self)
-        return self._measures(luminance(crops_of(faces), self.size))
+        return self._measures(luminance(crops_of(faces), self.size), names)
 
     def at(self, step):
         """A copy whose generator is the snapshot after `step` steps; the rest is as after training."""
@@ -469,15 +475,15 @@ class Restorer(BaseEstimator):
     def _generate(self, pictures):
         return self._in_batches(self.generator_, pictures)[:, 0]
 
-    def _measures(self, pictures):
-        restored = self._generate(pictures)
-        found = {
-            "mse": -((pictures - restored) ** 2).mean((1, 2), dtype=np.float64),
-            "ssim": similarity_of_structure(pictures, restored),
-            "d_input": self._in_batches(self.discriminator_, pictures).mean((1, 2, 3), dtype=np.float64),
-            "d_restored": self._in_batches(self.discriminator_, restored).mean((1, 2, 3), dtype=np.float64),
+    def _measures(self, pictures, names=MEASURES):
+        restored = self._generate(pictures) if set(names) - {"d_input"} else None
+        ways = {
+            "mse": lambda: -((pictures - restored) ** 2).mean((1, 2), dtype=np.float64),
+            "ssim": lambda: similarity_of_structure(pictures, restored),
+            "d_input": lambda: self._in_batches(self.discriminator_, pictures).mean((1, 2, 3), dtype=np.float64),
+            "d_restored": lambda: self._in_batches(self.discriminator_, restored).mean((1, 2, 3), dtype=np.float64),
         }
-        return pd.DataFrame(found, columns=MEASURES)
+        return pd.DataFrame({name: ways[name]() for name in names}, columns=list(names))
 
     def _in_batches(self, module, pictures):
         """A network on (N, S, S) pictures: (N, 1, ...) float32."""

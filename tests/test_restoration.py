@@ -335,6 +335,18 @@ def test_polarity_of_each_measure(three, tiny):
     np.testing.assert_allclose(changed["d_restored"], 1 - light, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", restoration.MEASURES)
+def test_a_measure_alone_is_that_of_all(three, tiny, name):
+    alone = tiny.measures(three, [name])
+    pd.testing.assert_frame_equal(alone, tiny.measures(three)[[name]])
+
+
+def test_what_is_not_asked_for_is_not_computed(three, tiny):
+    """The verdict on the input needs no restoration, and the squared difference no discriminator."""
+    assert len(with_networks(tiny, None, Bright()).measures(three, ["d_input"])) == len(three)
+    assert len(with_networks(tiny, Copy(), None).measures(three, ["mse", "ssim"])) == len(three)
+
+
 def test_measures_as_a_literal_implementation(three, tiny):
     found, restored = tiny.measures(three), tiny.generate(three)
     pictures = restoration.luminance(three.images, TINY["size"])

@@ -137,7 +137,7 @@ class FaceQgenMse(FaceQgenScore):
     cost = "one U-Net"
 
     def _score(self, images, faces):
-        return self.restorer_.measures(images)["mse"]
+        return self.restorer_.measures(images, ["mse"])["mse"]
 
 
 @register("faceqgen-ssim")
@@ -147,7 +147,7 @@ class FaceQgenSsim(FaceQgenScore):
     cost = "one U-Net and one SSIM"
 
     def _score(self, images, faces):
-        return self.restorer_.measures(images)["ssim"]
+        return self.restorer_.measures(images, ["ssim"])["ssim"]
 
 
 @register("faceqgen-d-input")
@@ -157,7 +157,7 @@ class FaceQgenInputVerdict(FaceQgenScore):
     cost = "one discriminator"
 
     def _score(self, images, faces):
-        return self.restorer_.measures(images)["d_input"]
+        return self.restorer_.measures(images, ["d_input"])["d_input"]
 
 
 @register("faceqgen-d-restored")
@@ -167,4 +167,4 @@ class FaceQgenRestoredVerdict(FaceQgenScore):
     cost = "one U-Net and one discriminator"
 
     def _score(self, images, faces):
-        return self.restorer_.measures(images)["d_restored"]
+        return self.restorer_.measures(images, ["d_restored"])["d_restored"]
