@@ -10,7 +10,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from . import environment
@@ -261,7 +261,9 @@ def _side_by_side(work, jobs, workers):
             except BrokenProcessPool:
                 rows.append((path, 0.0, "the process that executes notebooks was killed (memory?): try --workers 1"))
             except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)  # what runs has heard of it, too
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in active_children():  # a kernel ends when its parent has
+                    process.terminate()
                 raise
     return rows
 
