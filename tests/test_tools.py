@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -527,6 +528,11 @@ def die(path, status):
     os._exit(status)
 
 
+def sleep(path, seconds):
+    time.sleep(seconds)
+    return path, seconds, None
+
+
 def alive(process):
     """Whether a process still runs (one that has ended and waits to be collected does not)."""
     return psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE
@@ -790,6 +796,24 @@ class TestCommands:
         rows = commands._side_by_side(die, jobs, 1)
         assert [row[0].stem for row in rows] == ["01_dies", "02_too"] and all("killed" in row[2] for row in rows)
         assert "01_dies  FAILED" in capsys.readouterr().out
+
+    def test_an_interrupt_ends_what_runs_and_what_waits(self, tmp_path):
+        code = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
+            "from pathlib import Path; import test_tools; from tools import commands\n"
+            "commands._side_by_side(test_tools.sleep, [(Path('a'), 600), (Path('b'), 600), (Path('c'), 600)], 2)\n"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout.read(1) == b"["  # the first has been announced
+        deadline = time.monotonic() + 60
+        while len(psutil.Process(process.pid).children()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) != 0
+        psutil.wait_procs(children, 30)
+        assert not any(alive(child.pid) for child in children)
 
     @pytest.mark.parametrize("cores, expected", [(1, 1), (2, 2), (3, 2), (6, 3), (64, 4)])
     def test_processes_side_by_side(self, monkeypatch, cores, expected):

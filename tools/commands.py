@@ -51,14 +51,14 @@ def parser():
         return command
 
     add("setup", lambda arguments: 0, "make .venv and install the course into it")
-    several = [add("course", course, "execute every notebook in order and write the HTML book")]
-    several[0].add_argument("--measured", action="store_true", help="also write the times that README.md gives")
+    course_ = add("course", course, "execute every notebook in order and write the HTML book")
+    course_.add_argument("--measured", action="store_true", help="also write the times that README.md gives")
     add("test", test, "ruff, then pytest, which runs every notebook with QUICK=True (other arguments go to pytest)")
     add("lab", lab, "open the notebooks in JupyterLab (other arguments, such as --no-browser, go to it)")
     add("book", book, "write the HTML book from the last run of the course, or from the committed outputs")
-    several.append(add("build", build, "execute notebooks and commit-ready write their outputs back"))
-    several[1].add_argument("names", nargs="*", help="notebooks: 02, 02_name or a path (all by default)")
-    for command in several:
+    build_ = add("build", build, "execute notebooks and commit-ready write their outputs back")
+    build_.add_argument("names", nargs="*", help="notebooks: 02, 02_name or a path (all by default)")
+    for command in (course_, build_):
         command.add_argument("--workers", type=int, default=environment.workers(), help="notebooks at a time")
     check_ = add("check", check, "see that the committed outputs are whole and fresh")
     check_.add_argument("names", nargs="*", help="notebooks (all by default)")
@@ -86,11 +86,11 @@ def course(arguments):
     rows = _side_by_side(execute_one, jobs, arguments.workers)
     total = time.monotonic() - begun
     _write_results(rows)
-    if arguments.measured:
+    status = _summary(rows, total)
+    if arguments.measured and not status:  # a run that failed has not taken the time of the course
         from . import readme
 
         readme.write_times(rows, total)
-    status = _summary(rows, total)
     return book(arguments) or status
 
 

@@ -138,7 +138,7 @@ def times():
     longest = each.sort_values(ascending=False).head(LONGEST)
     share = each[~of_solutions].sum() / each.sum()
     return (
-        f"`make course` took {total / 60:.0f} minutes on 2 CPU cores from an empty cache, for {(~of_solutions).sum()} "
+        f"`make course` took {total / 60:.0f} minutes for {(~of_solutions).sum()} "
         f"lessons and {of_solutions.sum()} solutions (the lessons alone have {share:.0%} "
         "of the time). Longest, in seconds beside another notebook: "
         + ", ".join(f"{name} {value:.0f}" for name, value in longest.items())
