@@ -804,14 +804,17 @@ class TestCommands:
             "from pathlib import Path; import test_tools; from tools import commands\n"
             "commands._side_by_side(test_tools.sleep, [(Path('a'), 600), (Path('b'), 600), (Path('c'), 600)], 2)\n"
         )
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert process.stdout.read(1) == b"["  # the first has been announced
-        deadline = time.monotonic() + 60
-        while len(psutil.Process(process.pid).children()) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) != 0
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            assert process.stdout.read(1) == b"["  # the first has been announced
+            deadline = time.monotonic() + 60
+            while len(psutil.Process(process.pid).children()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+        assert process.returncode != 0
         psutil.wait_procs(children, 30)
         assert not any(alive(child.pid) for child in children)
 
