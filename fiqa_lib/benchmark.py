@@ -225,7 +225,8 @@ def score(scorer, given):
         quickest part, since other work on the machine only adds.
     """
     fitted = fit_key(scorer, given.train, None) if scorer.learns else ""
-    about = content_key(fitted, *_sources(type(scorer)))
+    unlearned = sorted((name, getattr(scorer, name)) for name in scorer.silent)  # they may still change the scores
+    about = content_key(fitted, unlearned, *_sources(type(scorer)))
     values, seconds, ready = [], [], False
     for start in range(0, len(given.test), CHUNK):
         part = given.test[start : start + CHUNK]

@@ -68,6 +68,35 @@ def test_scores_are_the_methods_own_and_are_not_made_twice(given, cache, monkeyp
     assert sum(n for n in made if n > 1) <= benchmark.CHUNK
 
 
+def test_a_parameter_that_is_not_learned_with_may_still_change_the_scores(given, cache):
+    class Gated(Scorer):
+        """One number, and a gate that `fit` does not ask about."""
+
+        cost, learns, silent, name, fits = "none", True, ("gate",), "gated-of-tests", 0
+
+        def __init__(self, gate=0.5):
+            self.gate = gate
+
+        def fit(self, faces, identities=None):
+            type(self).fits += 1
+            self.mean_ = float(faces.images.mean())
+            return self
+
+        def get_state(self):
+            return {"mean": self.mean_}
+
+        def set_state(self, arrays):
+            self.mean_ = float(arrays["mean"])
+
+        def _score(self, images, faces):
+            return np.full(len(images), self.gate)
+
+    for gate in (0.5, 0.7, 0.5):
+        found, _ = benchmark.score(Gated(gate), given)
+        assert (found == gate).all()
+    assert Gated.fits == 1
+
+
 def test_what_a_face_costs_is_not_what_else_the_machine_did(given, cache):
     benchmark.score(SCORERS["brightness"](), given)
     parts = sorted((cache / "scores").glob("brightness-*.npz"))

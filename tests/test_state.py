@@ -7,6 +7,7 @@ import torch
 from fiqa_lib import state
 from fiqa_lib.errors import WeightsError
 from fiqa_lib.faces import SIZE, Faces
+from fiqa_lib.recognition import DlibResNet, Fisherfaces, LbpHistograms, as_recogniser, load_recogniser
 from fiqa_lib.scorers import fit_cached
 from fiqa_lib.scorers.base import Scorer
 
@@ -84,6 +85,44 @@ def test_same_content_is_fitted_once(tmp_path, faces):
     fit_cached(Mean(), faces, ["a", "b", "b"], folder=tmp_path)  # other people
     fit_cached(Mean(), faces.with_attributes(severity=0.5), folder=tmp_path)  # other degradations
     assert Mean.fits == 5
+
+
+class Asker(Mean):
+    """Learns with a recogniser."""
+
+    name = "asker-of-tests"
+
+    def __init__(self, recogniser="dlib"):
+        self.recogniser = recogniser
+
+    @property
+    def factor(self):
+        return as_recogniser(self.recogniser).dim
+
+
+def test_what_is_learned_with_a_recogniser_is_kept_for_its_content(tmp_path, faces):
+    """By name or as an object, one recogniser is one key; other options, training people or weights are another."""
+    Asker.fits = 0
+    for recogniser in ("dlib", load_recogniser("dlib"), DlibResNet()):
+        fit_cached(Asker(recogniser), faces, folder=tmp_path)
+    assert Asker.fits == 1
+    rng = np.random.default_rng(0)
+    images, who = rng.integers(0, 256, (8, SIZE, SIZE, 3), dtype=np.uint8), list("aabbccdd")
+    people = [Faces(i, who, list("12345678")) for i in (images, images[::-1])]
+    others = [LbpHistograms(), LbpHistograms(grid=(3, 3)), *(Fisherfaces(n_components=2).fit(f) for f in people)]
+    changed = DlibResNet()
+    changed.checksum = None  # as for a network that comes from no file
+    others.append(changed)
+    with torch.no_grad():
+        again = DlibResNet()
+        again.checksum = None
+        again.module.last.weight.mul_(2)
+    others.append(again)
+    assert len({r.fingerprint() for r in others}) == len(others)
+    for recogniser in others:
+        fit_cached(Asker(recogniser), faces, folder=tmp_path)
+        fit_cached(Asker(recogniser), faces, folder=tmp_path)
+    assert Asker.fits == 1 + len(others)
 
 
 def test_a_damaged_cache_is_only_computed_again(tmp_path, faces):

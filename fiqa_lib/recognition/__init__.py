@@ -3,9 +3,7 @@
 import functools
 
 from ..errors import DataError
-from ..packaged import packaged_file
 from .base import ArcFaceInput, Recogniser, TorchRecogniser, arcface_crop, arcface_crop_tensor
-from .checkpoints import sha256
 from .classical import Fisherfaces, LbpHistograms
 from .dlib_resnet import DlibResNet
 from .iresnet import IResNet
@@ -28,13 +26,6 @@ __all__ = [
     "as_recogniser",
     "load_recogniser",
 ]
-
-
-def _dlib(weights, device):
-    path = weights or packaged_file("face-recognition-models", "dlib_face_recognition_resnet_model_v1.dat")
-    recogniser = DlibResNet(path, device)
-    recogniser.checksum = sha256(path)
-    return recogniser
 
 
 def _iresnet(variant, depth):
@@ -60,7 +51,7 @@ def _fisherfaces(weights, device, **options):
 
 
 RECOGNISERS = {
-    "dlib": _dlib,
+    "dlib": DlibResNet,
     "lbp": _lbp,
     "fisherfaces": _fisherfaces,
     **{f"arcface-r{depth}": _iresnet("arcface", depth) for depth in (18, 34, 50, 100)},

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from .. import verification
+from ..cache import content_key
 from ..errors import DataError
 from ..faces import CANONICAL_EYES, SIZE, Faces, similarity_transform
 
@@ -198,6 +199,21 @@ class Recogniser:
             f"{self.name} is no torch network, so it has neither features before a last layer nor gradients: methods "
             "that need them run with dlib, ArcFace, MagFace, AdaFace or TransFace"
         )
+
+    def fingerprint(self):
+        """A short name for all that decides the embeddings: class, options, weights. Part of the keys of caches."""
+        parts = [type(self).__qualname__, self.name, self.dim, self.similarity, self.window, self.checksum]
+        for name, value in sorted(vars(self).items()):
+            if name.startswith("_") or name in ("device", "batch_size", "path"):
+                continue
+            if isinstance(value, np.ndarray):
+                parts += [name, value.shape, value.tobytes()]
+            elif isinstance(value, torch.nn.Module):
+                if self.checksum is None:  # else that of the file says it
+                    parts += [(key, array.cpu().numpy().tobytes()) for key, array in value.state_dict().items()]
+            elif value is None or isinstance(value, (bool, int, float, str, tuple)):
+                parts += [name, value]
+        return content_key(*parts)
 
     def __sklearn_clone__(self):
         """The copy of a scorer shares its recogniser: nothing changes it, and it may hold 65 million weights."""

@@ -18,6 +18,7 @@ from ..errors import WeightsError
 from ..faces import CHIP_ORIGIN
 from ..packaged import packaged_file
 from .base import TorchRecogniser, crops_of
+from .checkpoints import sha256
 
 INPUT_SIZE = 150
 MEAN_RGB = (122.782, 117.001, 104.298)
@@ -206,6 +207,7 @@ class DlibResNet(TorchRecogniser):
         # convolutions with the channels last are a quarter faster on a CPU (benchmarks/bench_recognition.py)
         self.module = DlibResNetModule(path).to(device, memory_format=torch.channels_last)
         self._mean = torch.tensor(MEAN_RGB, device=device).view(1, 3, 1, 1)
+        self.checksum = sha256(path)
 
     def preprocess(self, faces):
         """(N, 3, 150, 150) float32: dlib's chip, minus its mean colour, over 256. Stored with the channels last."""

@@ -14,7 +14,7 @@ from .. import state
 from ..cache import cache_folder, content_key
 from ..errors import DataError
 from ..faces import Faces
-from ..recognition import Recogniser
+from ..recognition import Recogniser, as_recogniser
 from ..recognition.base import crops_of
 
 SCORERS = {}
@@ -257,11 +257,12 @@ def _fit(scorer, faces, identities, checkpoint):
 def fit_key(scorer, faces, identities=None):
     """A short name for everything that decides what `scorer.fit(faces, identities)` learns."""
     parameters = {n: v for n, v in scorer.get_params(deep=False).items() if n not in scorer.silent}
+    recogniser = parameters.pop("recogniser", None)
     files = [inspect.getfile(type(scorer)), *(inspect.getfile(module) for module in scorer.built_on)]
-    recogniser = getattr(scorer, "recogniser", None)
     parts = [Path(file).read_bytes() for file in files]
     parts += [scorer.family or type(scorer).__name__, repr(sorted(parameters.items()))]
-    parts += [getattr(recogniser, "checksum", None), np.ascontiguousarray(crops_of(faces)).tobytes()]
+    parts.append(None if recogniser is None else as_recogniser(recogniser).fingerprint())
+    parts += [np.ascontiguousarray(crops_of(faces)).tobytes()]
     if isinstance(faces, Faces):
         table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px", "pose", "target"])
         parts += [list(faces.identities), list(faces.names), table.to_csv()]

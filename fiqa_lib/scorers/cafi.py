@@ -83,6 +83,7 @@ class Cafi(Scorer):
     built_on = (masking, scnn, dbcnn, ser_fiq)
     claims = ("uneven_light", "motion_blur", "over_exposure", "low_light", "sensor_noise", "occlusion", "sunglasses")
     cost = "one embedding, 68 landmarks, two networks"
+    silent = ("gate", "min_size")
     details = ("gate", "yaw", "pitch", "roll")
     # the bundled photographs have 92 x 112 pixels, less than CAFI asks for
     quick = {"n_copies": 2, "quality": {**DBCNN.quick}, "n_passes": 20, "max_faces": 80, "min_size": 64}
@@ -193,6 +194,8 @@ class Cafi(Scorer):
         return np.ones(len(values), bool) if self.gate is None else values >= self.gate
 
     def _score(self, images, faces):
+        if self.gate is None:
+            return self._quality(images)
         values = self.gate_values(images)
         passed = self._passes(values)
         scores = values - 1

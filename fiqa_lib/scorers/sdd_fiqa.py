@@ -280,7 +280,7 @@ class SddFiqa(Scorer):
     def __init__(
         self,
         features="layers",
-        n_copies=8,
+        n_copies=4,
         against="clean",
         scale="minmax",
         dropout=0.5,
