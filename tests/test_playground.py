@@ -189,7 +189,7 @@ def test_in_jupyterlab(tmp_path):
         for _ in range(12):
             page.press("ArrowRight", number=39)
         page.wait(f"{HANDLES}.textContent.includes('0.60')")
-        after = float(page.wait(f"{BAR} < 10 && {BAR}"))  # each step of the slider is scored: the bar comes down in steps
+        after = float(page.wait(f"{BAR} < 10 && {BAR}"))  # each step of the slider is scored: it comes down in steps
         page.wait(f"document.querySelector('.widget-image').src !== {json.dumps(source)}")
         page.screenshot(tmp_path / "playground.png")  # kept by pytest, to look at
         assert after < 10 < before

@@ -264,7 +264,7 @@ class DBCNN(Scorer):
         n_patches=4000,
         patch=64,
         alpha=0.01,
-        n_tuning=160,
+        n_tuning=80,
         rate=1e-5,
         max_faces=None,
         recogniser="dlib",
