@@ -104,13 +104,14 @@ def test_times_of_the_course(results, monkeypatch, tmp_path):
         (Path("02_b.ipynb"), 120.0, None),
         (Path("01_a_solutions.ipynb"), 20.0, "x"),
     ]
-    readme.write_times(rows, 150)
+    readme.write_times(rows, 90, 150)
     assert (tmp_path / "course.csv").read_text().splitlines()[1:] == [
         "01_a,60.0",
         "02_b,120.0",
         "01_a_solutions,20.0",
+        '"lessons, by the clock",90.0',
         '"all, by the clock",150.0',
     ]
     said = readme.times()
-    assert "took 2 minutes" in said and "2 lessons and 1 solutions (the lessons alone have 90%" in said
+    assert "took 2 minutes: after 2 the 2 lessons were through, after 2 the 1 solutions too" in said
     assert said.endswith("02_b 120, 01_a 60, 01_a_solutions 20.\n")

@@ -513,6 +513,8 @@ print("refused" in subprocess.run([sys.executable, "-c", child], capture_output=
         said = capsys.readouterr().out
         assert "[ 1/2] 01_bad   FAILED" in said and "[ 2/2] 02_good  ok" in said
         assert "2 notebooks, 1 ok, 1 failed" in said
+        lessons, everything = map(int, re.search(r"lessons were through after (\d+) s.* after (\d+) s", said).groups())
+        assert 0 < lessons <= everything
         assert "FAILED 01_bad: cell 2 (In [1]): ZeroDivisionError: division by zero" in said
         index = (tmp_path / "build" / "book" / "index.html").read_text()
         assert (

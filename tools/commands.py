@@ -81,16 +81,18 @@ def course(arguments):
     """Execute everything, go on after a failure, then write the book. The status tells whether all went well."""
     from . import catalogue
 
-    begun = time.monotonic()
+    begun, ended = time.monotonic(), {}
     jobs = [(path, BUILD / "course" / catalogue.relative(path)) for path in catalogue.course()]
-    rows = _side_by_side(execute_one, jobs, arguments.workers)
+    rows = _side_by_side(execute_one, jobs, arguments.workers, ended)
     total = time.monotonic() - begun
+    lessons = max(when for path, when in ended.items() if not catalogue.is_solution(path)) - begun
     _write_results(rows)
+    print(f"\nthe lessons were through after {lessons:.0f} s, the solutions after {total:.0f} s", end="")
     status = _summary(rows, total)
     if arguments.measured and not status:  # a run that failed has not taken the time of the course
         from . import readme
 
-        readme.write_times(rows, total)
+        readme.write_times(rows, lessons, total)
     return book(arguments) or status
 
 
@@ -247,14 +249,17 @@ def _call(*arguments):
     return subprocess.call([sys.executable, *arguments], cwd=ROOT)
 
 
-def _side_by_side(work, jobs, workers):
+def _side_by_side(work, jobs, workers, ended=None):
     """`work(*job)` for each job (path, ...), `workers` at a time, each in a process of its own.
 
     Returns the rows (path, seconds, error or None) in the order of the jobs. A job whose process dies is a row, too.
+    `ended`, a dict, gets the time at which each path was through (`time.monotonic`).
     """
-    rows = []
+    rows, ended = [], {} if ended is None else ended
     with ProcessPoolExecutor(max(1, min(workers, len(jobs))), mp_context=get_context("spawn")) as pool:
         running = [pool.submit(work, *job) for job in jobs]
+        for (path, *_), future in zip(jobs, running, strict=True):
+            future.add_done_callback(lambda _, path=path: ended.setdefault(path, time.monotonic()))
         for path in _progress([job[0] for job in jobs], rows):
             try:
                 rows.append(running[len(rows)].result())

@@ -32,6 +32,7 @@ RESULTS = ROOT / "data" / "results"
 BENCHMARK_LIMIT = 0.2
 BENCHMARK_MADE_BY = "python -m fiqa_lib benchmark --out data/results"
 TIMES = ROOT / "benchmarks" / "measured" / "course.csv"
+LESSONS, ALL = "lessons, by the clock", "all, by the clock"
 TIMES_MADE_BY = "python tools/nb.py course --measured"
 LONGEST = 6
 MADE_FROM = "Made from"  # a text inside the benchmark's PNG: the hash of the numbers that it shows
@@ -112,18 +113,19 @@ def figure():
     raise ValueError(f"notebook 00 shows no figure whose description begins with {FIGURE_ALT!r}")
 
 
-def write_times(rows, total):
+def write_times(rows, lessons, total):
     """Keep what a run of the course took.
 
     Parameters
     ----------
     rows : sequence of (Path, float, str or None)
         Each notebook, its seconds beside the others, and what went wrong.
-    total : float
-        Seconds of all by the clock.
+    lessons, total : float
+        Seconds by the clock until the lessons were through, and until all were.
     """
     table = pd.DataFrame({"notebook": [path.stem for path, *_ in rows], "seconds": [s for _, s, _ in rows]})
-    table.loc[len(table)] = "all, by the clock", total
+    table.loc[len(table)] = LESSONS, lessons
+    table.loc[len(table)] = ALL, total
     with whole_file(TIMES) as temporary:
         table.round(1).to_csv(temporary, index=False, lineterminator="\n")
 
@@ -133,16 +135,13 @@ def times():
     if not TIMES.exists():
         return f"Not measured yet: `{TIMES_MADE_BY}` does, `python tools/nb.py readme` writes this part.\n"
     seconds = pd.read_csv(TIMES).set_index("notebook")["seconds"]
-    total, each = seconds.iloc[-1], seconds.iloc[:-1]
+    total, until, each = seconds[ALL], seconds[LESSONS], seconds.drop([ALL, LESSONS])
     of_solutions = each.index.str.endswith("_solutions")
     longest = each.sort_values(ascending=False).head(LONGEST)
-    share = each[~of_solutions].sum() / each.sum()
     return (
-        f"`make course` took {total / 60:.0f} minutes for {(~of_solutions).sum()} "
-        f"lessons and {of_solutions.sum()} solutions (the lessons alone have {share:.0%} "
-        "of the time). Longest, in seconds beside another notebook: "
-        + ", ".join(f"{name} {value:.0f}" for name, value in longest.items())
-        + ".\n"
+        f"`make course` took {total / 60:.0f} minutes: after {until / 60:.0f} the {(~of_solutions).sum()} lessons were "
+        f"through, after {total / 60:.0f} the {of_solutions.sum()} solutions too. Longest, in seconds beside another "
+        "notebook: " + ", ".join(f"{name} {value:.0f}" for name, value in longest.items()) + ".\n"
     )
 
 
