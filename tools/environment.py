@@ -13,10 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = "fiqa-installed"  # a file in .venv: the hash of what was installed
 
-# The same numbers on every machine: two threads (a sum's last digits depend on how it is split), one order of sets.
+# The same numbers on every machine: fixed threads (a sum's last digits depend on how it is split), one order of sets.
+# OpenBLAS (numpy, scipy) gets one: its threads spin while they wait, and with two processes on two cores a singular
+# value decomposition then takes fifty times as long; torch's, which do most of the work, sleep (PASSIVE).
 FIXED = {
     "OMP_NUM_THREADS": "2",
-    "OPENBLAS_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "2",
     "OMP_WAIT_POLICY": "PASSIVE",  # idle threads sleep: else two processes on two cores are many times slower than one
     "PYTHONHASHSEED": "0",

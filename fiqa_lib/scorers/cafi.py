@@ -40,13 +40,13 @@ class Cafi(Scorer):
     pose is that of the aligned crop, with the roll that alignment took out added where it is known.
 
     Blind: the gate to what SER-FIQ overlooks (an object before the face among it); the judge to what DBCNN does. The
-    outline of the hull moves the score about as much as the difference between two good faces does (notebook 13).
+    outline of the hull moves the score about half as much as good faces differ from each other (notebook 13).
 
     Parameters
     ----------
     gate : float in 0..1, or None
-        The least probability that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about a
-        third (notebook 13), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
+        The least probability that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about one
+        in eight (notebook 13), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
     region : {"hull", "ellipse", "mean", None}
         What is kept of the face: see `masking`. "mean" is one hull for all, that of the training people's mean
         landmarks; None: no mask. Both are controls.

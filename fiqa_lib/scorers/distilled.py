@@ -63,7 +63,7 @@ class Distilled(Scorer):
     built_on = (teachers, training, sdd_fiqa)
     quick = {"n_copies": 3}
 
-    def __init__(self, taught_by=("certainty", "sdd"), n_copies=8, alpha=3000.0, recogniser="dlib", random_state=0):
+    def __init__(self, taught_by=("certainty", "sdd"), n_copies=4, alpha=3000.0, recogniser="dlib", random_state=0):
         self.taught_by = taught_by
         self.n_copies = n_copies
         self.alpha = alpha

@@ -105,7 +105,7 @@ class ScoreBasedFQA(Scorer):
         sizes="small",
         fusion=100,
         scaling="standard",
-        n_copies=6,
+        n_copies=3,
         max_faces=None,
         pretrain_epochs=10,
         tune="all",
