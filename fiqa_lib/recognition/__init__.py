@@ -3,7 +3,7 @@
 import functools
 
 from ..errors import DataError
-from .base import ArcFaceInput, Recogniser, TorchRecogniser, arcface_crop, arcface_crop_tensor
+from .base import ArcFaceInput, Recogniser, Remembering, TorchRecogniser, arcface_crop, arcface_crop_tensor
 from .classical import Fisherfaces, LbpHistograms
 from .dlib_resnet import DlibResNet
 from .iresnet import IResNet
@@ -19,6 +19,7 @@ __all__ = [
     "LbpHistograms",
     "OnnxRecogniser",
     "Recogniser",
+    "Remembering",
     "TorchRecogniser",
     "TransFace",
     "arcface_crop",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 
 import cv2
 import numpy as np
@@ -221,6 +222,65 @@ class Recogniser:
 
     def __repr__(self):
         return f"{type(self).__name__}(name={self.name!r}, dim={self.dim}, similarity={self.similarity!r})"
+
+
+class Remembering(Recogniser):
+    """A recogniser that remembers its embeddings: for many questions about the same faces.
+
+    Each score by perturbation, for instance, asks for the undisturbed face again. Not for measuring speed, which is
+    why it has to be asked for. All else is the recogniser's own.
+
+    Parameters
+    ----------
+    recogniser : Recogniser
+    limit : int
+        At most so many embeddings are kept; the oldest go first.
+    """
+
+    def __init__(self, recogniser, limit=50_000):
+        self.recogniser, self.limit, self._known = recogniser, limit, {}
+        for name in ("name", "dim", "similarity", "checksum", "window"):
+            setattr(self, name, getattr(recogniser, name))
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "recogniser":
+            raise AttributeError(name)
+        return getattr(self.recogniser, name)
+
+    def embed(self, faces, batch_size=None):
+        images = crops_of(faces)
+        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+        new = {key: row for row, key in enumerate(keys) if key not in self._known}
+        found = {key: self._known[key] for key in keys if key not in new}
+        if new:
+            found.update(zip(new, self.recogniser.embed(images[list(new.values())], batch_size), strict=True))
+        self._known.update(found)
+        for key in list(self._known)[: max(0, len(self._known) - self.limit)]:
+            del self._known[key]
+        return np.array([found[key] for key in keys], np.float32).reshape(len(keys), self.dim)
+
+    embed.__doc__ = Recogniser.embed.__doc__
+
+    def features(self, faces, batch_size=None):
+        """Input of the last linear layer, as the recogniser gives it; not remembered."""
+        return self.recogniser.features(faces, batch_size)
+
+    @property
+    def head(self):
+        """The recogniser's."""
+        return self.recogniser.head
+
+    def similarity_of(self, a, b, centre=None):
+        """The recogniser's."""
+        return self.recogniser.similarity_of(a, b, centre)
+
+    def all_pairs(self, embeddings, identities, centre=None):
+        """The recogniser's."""
+        return self.recogniser.all_pairs(embeddings, identities, centre)
+
+    def fingerprint(self):
+        """The recogniser's."""
+        return self.recogniser.fingerprint()
 
 
 class TorchRecogniser(Recogniser):
