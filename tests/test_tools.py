@@ -799,7 +799,8 @@ class TestCommands:
         assert [row[0].stem for row in rows] == ["01_dies", "02_too"] and all("killed" in row[2] for row in rows)
         assert "01_dies  FAILED" in capsys.readouterr().out
 
-    def test_an_interrupt_ends_what_runs_and_what_waits(self, tmp_path):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+    def test_what_is_ended_or_killed_leaves_nothing_that_goes_on(self, number):
         code = (
             "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             f"sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
@@ -814,7 +815,7 @@ class TestCommands:
             while len(psutil.Process(process.pid).children()) < 2 and time.monotonic() < deadline:
                 time.sleep(0.1)
             children = psutil.Process(process.pid).children(recursive=True)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             process.communicate(timeout=60)
         assert process.returncode != 0
         psutil.wait_procs(children, 30)

@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 from . import environment
@@ -256,7 +257,8 @@ def _side_by_side(work, jobs, workers, ended=None):
     `ended`, a dict, gets the time at which each path was through (`time.monotonic`).
     """
     rows, ended = [], {} if ended is None else ended
-    with ProcessPoolExecutor(max(1, min(workers, len(jobs))), mp_context=get_context("spawn")) as pool:
+    options = {"mp_context": get_context("spawn"), "initializer": _end_with_parent}
+    with ProcessPoolExecutor(max(1, min(workers, len(jobs))), **options) as pool:
         running = [pool.submit(work, *job) for job in jobs]
         for (path, *_), future in zip(jobs, running, strict=True):
             future.add_done_callback(lambda _, path=path: ended.setdefault(path, time.monotonic()))
@@ -271,6 +273,16 @@ def _side_by_side(work, jobs, workers, ended=None):
                     process.terminate()
                 raise
     return rows
+
+
+def _end_with_parent():
+    """Ends this process as soon as the one that started it is gone: killed, it can't tell its workers."""
+
+    def wait():
+        parent_process().join()
+        os._exit(1)  # its kernel sees it, and ends, too
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _progress(paths, rows):

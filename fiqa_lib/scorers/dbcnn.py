@@ -257,7 +257,7 @@ class DBCNN(Scorer):
     def __init__(
         self,
         target="ssim",
-        n_copies=3,
+        n_copies=2,
         kinds=None,
         stream="recogniser",
         vgg_weights=None,
