@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_state import Mean
 
 from fiqa_lib import benchmark, evaluation, state
 from fiqa_lib.errors import DataError
@@ -69,24 +70,13 @@ def test_scores_are_the_methods_own_and_are_not_made_twice(given, cache, monkeyp
 
 
 def test_a_parameter_that_is_not_learned_with_may_still_change_the_scores(given, cache):
-    class Gated(Scorer):
+    class Gated(Mean):
         """One number, and a gate that `fit` does not ask about."""
 
-        cost, learns, silent, name, fits = "none", True, ("gate",), "gated-of-tests", 0
+        cost, silent, name, fits, factor = "none", ("gate",), "gated-of-tests", 0, 1.0
 
         def __init__(self, gate=0.5):
             self.gate = gate
-
-        def fit(self, faces, identities=None):
-            type(self).fits += 1
-            self.mean_ = float(faces.images.mean())
-            return self
-
-        def get_state(self):
-            return {"mean": self.mean_}
-
-        def set_state(self, arrays):
-            self.mean_ = float(arrays["mean"])
 
         def _score(self, images, faces):
             return np.full(len(images), self.gate)
