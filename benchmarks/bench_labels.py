@@ -1,7 +1,7 @@
 """Speed, growth, memory and agreement of the SDD-FIQA labels.
 
 Run with `python benchmarks/bench_labels.py`; with `--write` the rates go to benchmarks/measured/labels.csv too, which
-notebook 07 reads to estimate larger runs. Ratios are of two things measured in one run.
+notebook 08 reads to estimate larger runs. Ratios are of two things measured in one run.
 """
 
 import os

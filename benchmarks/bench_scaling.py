@@ -1,7 +1,7 @@
 """Rates of scoring and labelling on one process and on a local Dask cluster.
 
 Run with `python benchmarks/bench_scaling.py`; with `--write` they go to benchmarks/measured/scaling.csv too, which
-notebook 19 reads. Ratios are of two things measured in one run.
+notebook 22 reads. Ratios are of two things measured in one run.
 """
 
 import logging

@@ -19,7 +19,7 @@ from fiqa_lib.playground import Playground, fast_scorers, percentile
 from fiqa_lib.scorers import SCORERS, Scorer
 from tools.environment import ROOT
 
-NOTEBOOK = ROOT / "notebooks" / "20_playground.ipynb"
+NOTEBOOK = ROOT / "notebooks" / "23_playground.ipynb"
 
 
 @pytest.fixture(scope="module")

@@ -190,7 +190,7 @@ def benchmark():
         f"no learner saw; {first.starting_error:.1%} of the pairs fail before anything is discarded. The area up to "
         f"{BENCHMARK_LIMIT:.0%} discarded is given as a share of chance's; lower is better. The interval ends below "
         f"chance for {below} of the methods. Neighbours in this table are not told apart by their places: the paired "
-        "differences in [notebook 17](notebooks/17_benchmark.ipynb) say which are."
+        "differences in [notebook 18](notebooks/18_benchmark.ipynb) say which are."
     )
     lines = ["![Areas of all methods with 95% intervals](data/results/benchmark.png)", "", said, ""]
     lines += [

@@ -1,62 +1,53 @@
-"""The exercises of notebook 08: the SmoothL1 loss with a width, and a distance of distributions with a sign."""
+"""The exercises of notebook 08: the distance between two samples, and the difference of their means."""
 
 import numpy as np
-from scipy.stats import wasserstein_distance
 
 from . import exercise
 
 
 @exercise("8.1")
-def smooth_l1(attempt):
-    """SmoothL1 loss of each error."""
-    error = np.array([-7.0, -2.0, -0.5, 0.0, 0.3, 1.9, 2.1, 40.0])
-    found = np.asarray(attempt(error.copy(), 2.0), float)
-    if found.shape != error.shape:
-        return f"8 errors have 8 losses, this has the shape {found.shape}"
-    right = np.where(np.abs(error) < 2, error**2 / 4, np.abs(error) - 1)
-    if (found < 0).any():
-        return "a loss is never negative: what about errors below 0?"
-    if np.allclose(found, error**2 / 4):
-        return "right near 0; far away the loss grows like the error, not like its square"
-    if np.allclose(found, np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)):
-        return "right for beta = 1; here it is 2"
-    inside = np.abs(error) < 2
-    if np.allclose(found[inside], right[inside]) and not np.allclose(found, right):
-        return "right within beta of 0; outside, both pieces have to meet at beta: try it there"
-    if not np.allclose(found, right):
-        return "within beta of 0 it is r^2 / (2 beta), outside |r| - beta / 2"
-    if not np.allclose(attempt(np.array([3.0, -3.0]), 4.0), 9 / 8):
-        return "right for beta = 2 only"
+def wasserstein(attempt):
+    """Wasserstein-1 of two samples of equal size."""
+    rng = np.random.default_rng(71)
+    own, others = rng.normal(0.2, 0.1, 9), rng.normal(0, 0.8, 9)  # the stairs cross
+    right = np.abs(np.sort(own) - np.sort(others)).mean()
+    found = float(attempt(own.copy(), others.copy()))
+    if np.isclose(found, np.abs(own - others).mean()):
+        return "the pairs are those in sorted order, not those in which the numbers happen to come"
+    if np.isclose(found, abs(own.mean() - others.mean())):
+        return "that is the difference of the means: here some pairs differ in one direction and some in the other"
+    if np.isclose(found, right * 9):
+        return "that is the sum; the distance is the mean"
+    if np.isclose(found, np.sqrt(np.mean((np.sort(own) - np.sort(others)) ** 2))):
+        return "with squares and a root it is Wasserstein-2; take the plain differences"
+    if not np.isclose(found, right):
+        return "sort both, subtract, take absolute values, then their mean"
+    kept = own.copy()
+    attempt(kept, others)
+    if not np.array_equal(kept, own):
+        return "right, but it sorts the caller's array in place: np.sort makes a copy"
     return None
 
 
 @exercise("8.2")
-def signed_distance(attempt):
-    """Wasserstein-1 distance with the sign of the difference of means."""
-    rng = np.random.default_rng(82)
-    near, far = rng.normal(0.8, 0.1, 9), rng.normal(0.2, 0.2, 30)
-    crossing = rng.normal(0.5, 0.4, 9), rng.normal(0.5, 0.05, 30)
-
-    def gives(mates, strangers):
-        return float(attempt(mates.copy(), strangers.copy()))
-
-    plain = wasserstein_distance(near, far)
-    if not np.isclose(gives(near, far), plain):
-        if np.isclose(gives(near, far), -plain):
-            return "these mates are more alike than the strangers: the sign should be positive"
-        return f"for these mates and strangers the distance is {plain:.4f} (scipy.stats.wasserstein_distance)"
-    swapped = gives(far[:9], near.repeat(3))
-    if swapped > 0:
-        return "where strangers are more alike on average, it has to be negative"
-    if not np.isclose(swapped, -wasserstein_distance(far[:9], near)):
-        return "with mates and strangers in each other's place the size should be the Wasserstein distance"
-    size = wasserstein_distance(*crossing)
-    if not np.isclose(abs(gives(*crossing)), size):
-        if np.isclose(gives(*crossing), np.subtract(*(x.mean() for x in crossing))):
-            return "the difference of means is smaller where the heaps lie inside each other; only its sign is wanted"
-        return "one heap inside the other: the size should still be the Wasserstein distance"
-    if not np.isclose(gives(np.array([0.1, 0.1, 0.9]), np.array([0.2, 0.2, 0.2])), 0.3):
-        return "mates 0.1, 0.1, 0.9 are more alike on average than strangers of 0.2: the sign is that of the means"
-    if not np.isclose(gives(np.array([0.0, 1.0]), np.array([0.5, 0.5])), 0.5):
-        return "where the means are equal the distance stays: a sign of 0 would lose it"
+def gap(attempt):
+    """The difference of means, and whether the samples lie apart."""
+    cases = [
+        (np.array([0.9, 0.7]), np.array([0.1, 0.3, 0.2]), True),
+        (np.array([0.0, 0.9]), np.array([0.4, 0.5, 0.3]), False),
+        (np.array([0.5, 0.9]), np.array([0.5, 0.1, 0.0]), True),  # they touch
+        (np.array([-0.2, -0.1]), np.array([0.3, 0.5]), False),  # apart, the other way round
+        (np.array([0.5, 0.9]), np.array([0.4, 0.6]), False),  # one heap above the other, rank by rank, and not apart
+    ]
+    for own, others, apart in cases:
+        answer = attempt(own.copy(), others.copy())
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            return "two answers are wanted: the difference, and whether the samples lie apart"
+        difference, said = answer
+        if np.isclose(difference, others.mean() - own.mean()):
+            return "own minus others: it shall be high for a good image"
+        if not np.isclose(difference, own.mean() - others.mean()):
+            return "the difference of the two means is wanted"
+        if bool(said) != apart:
+            return f"own {own}, others {others}: is the smallest own number at least the largest of the others?"
     return None

@@ -1,55 +1,62 @@
-"""The exercises of notebook 09: the score itself, and how many people a cluster holds in effect."""
+"""The exercises of notebook 09: the SmoothL1 loss with a width, and a distance of distributions with a sign."""
 
 import numpy as np
+from scipy.stats import wasserstein_distance
 
 from . import exercise
 
 
 @exercise("9.1")
-def score(attempt):
-    """e = min(1, 1 - <f_UI, f>) with vectors of any length."""
-    rng = np.random.default_rng(91)
-    faces = rng.normal(size=(9, 5)) * rng.uniform(0.2, 5, (9, 1))
-    centre = np.array([3.0, 0, 4.0, 0, 0])
-    faces[0], faces[1] = 2 * centre, -centre
-    cosines = faces @ centre / np.linalg.norm(faces, axis=1) / 5
-    found = np.asarray(attempt(faces.copy(), centre.copy()), float)
-    if found.shape != (9,):
-        return f"9 faces have 9 scores, this has the shape {found.shape}"
-    if np.allclose(found, cosines):
-        return "that is the cosine to the unrecognisable: near it a face should score low"
-    if np.allclose(found, 1 - cosines):
-        return "right below 1; faces on the far side score more than 1 here, and 1 is the most"
-    if np.allclose(found, np.minimum(1, 1 - faces @ centre / 5)):
-        return "the faces are not of length 1 yet"
-    if np.allclose(found, np.minimum(1, 1 - 5 * cosines)):
-        return "the centre is not of length 1 yet"
-    if np.allclose(found, np.minimum(1, 1 - faces @ centre)):
-        return "both, faces and centre, have to be brought to length 1 first"
-    if not np.allclose(found, np.minimum(1, 1 - cosines)):
-        return "bring both to length 1, take the inner product, subtract it from 1, and cut off at 1"
+def smooth_l1(attempt):
+    """SmoothL1 loss of each error."""
+    error = np.array([-7.0, -2.0, -0.5, 0.0, 0.3, 1.9, 2.1, 40.0])
+    found = np.asarray(attempt(error.copy(), 2.0), float)
+    if found.shape != error.shape:
+        return f"8 errors have 8 losses, this has the shape {found.shape}"
+    right = np.where(np.abs(error) < 2, error**2 / 4, np.abs(error) - 1)
+    if (found < 0).any():
+        return "a loss is never negative: what about errors below 0?"
+    if np.allclose(found, error**2 / 4):
+        return "right near 0; far away the loss grows like the error, not like its square"
+    if np.allclose(found, np.where(np.abs(error) < 1, error**2 / 2, np.abs(error) - 0.5)):
+        return "right for beta = 1; here it is 2"
+    inside = np.abs(error) < 2
+    if np.allclose(found[inside], right[inside]) and not np.allclose(found, right):
+        return "right within beta of 0; outside, both pieces have to meet at beta: try it there"
+    if not np.allclose(found, right):
+        return "within beta of 0 it is r^2 / (2 beta), outside |r| - beta / 2"
+    if not np.allclose(attempt(np.array([3.0, -3.0]), 4.0), 9 / 8):
+        return "right for beta = 2 only"
     return None
 
 
 @exercise("9.2")
-def effective_people(attempt):
-    """exp of the entropy of the shares of people."""
-    uneven = np.array(["a"] * 6 + ["b"] * 3 + ["c"])
-    shares = np.array([0.6, 0.3, 0.1])
-    entropy = -(shares * np.log(shares)).sum()
-    found = float(attempt(uneven.copy()))
-    if np.isclose(found, entropy) or np.isclose(found, entropy / np.log(2)):
-        return "that is the entropy; which number of equally frequent people has this entropy?"
-    if np.isclose(found, 3):
-        return "that is how many people there are; one who is there once should count less than one who is there often"
-    if np.isclose(found, 1 / (shares**2).sum()):
-        return "that is another measure (one over the sum of squared shares); here it is exp of the entropy"
-    if np.isclose(found, 2**entropy):
-        return "a natural logarithm goes with exp, one to base 2 with 2 to the power"
-    if not np.isclose(found, np.exp(entropy)):
-        return "take the share p of each person, the entropy -sum p log p, and exp of it"
-    if not np.isclose(attempt(np.array(["x"] * 5)), 1):
-        return "five faces of one person: the answer should be 1"
-    if not np.isclose(attempt(np.array(list("abcd"))), 4):
-        return "four people, one face each: the answer should be 4"
+def signed_distance(attempt):
+    """Wasserstein-1 distance with the sign of the difference of means."""
+    rng = np.random.default_rng(82)
+    near, far = rng.normal(0.8, 0.1, 9), rng.normal(0.2, 0.2, 30)
+    crossing = rng.normal(0.5, 0.4, 9), rng.normal(0.5, 0.05, 30)
+
+    def gives(mates, strangers):
+        return float(attempt(mates.copy(), strangers.copy()))
+
+    plain = wasserstein_distance(near, far)
+    if not np.isclose(gives(near, far), plain):
+        if np.isclose(gives(near, far), -plain):
+            return "these mates are more alike than the strangers: the sign should be positive"
+        return f"for these mates and strangers the distance is {plain:.4f} (scipy.stats.wasserstein_distance)"
+    swapped = gives(far[:9], near.repeat(3))
+    if swapped > 0:
+        return "where strangers are more alike on average, it has to be negative"
+    if not np.isclose(swapped, -wasserstein_distance(far[:9], near)):
+        return "with mates and strangers in each other's place the size should be the Wasserstein distance"
+    size = wasserstein_distance(*crossing)
+    if not np.isclose(abs(gives(*crossing)), size):
+        if np.isclose(gives(*crossing), np.subtract(*(x.mean() for x in crossing))):
+            return "the difference of means is smaller where the heaps lie inside each other; only its sign is wanted"
+        return "one heap inside the other: the size should still be the Wasserstein distance"
+    if not np.isclose(gives(np.array([0.1, 0.1, 0.9]), np.array([0.2, 0.2, 0.2])), 0.3):
+        return "mates 0.1, 0.1, 0.9 are more alike on average than strangers of 0.2: the sign is that of the means"
+    if not np.isclose(gives(np.array([0.0, 1.0]), np.array([0.5, 0.5])), 0.5):
+        return "where the means are equal the distance stays: a sign of 0 would lose it"
     return None

@@ -1,4 +1,4 @@
-"""The exercises of notebook 11: the expected grade of a face, and macro-F1 from a confusion matrix."""
+"""The exercises of notebook 11: the uniform code of one pixel, and a cell's histogram of directions."""
 
 import numpy as np
 
@@ -6,43 +6,46 @@ from . import exercise
 
 
 @exercise("11.1")
-def expected(attempt):
-    """Probabilities of bad, average, good -> one score each."""
-    rng = np.random.default_rng(111)
-    p = rng.dirichlet((1, 1, 1), 7)
-    right = p @ [0, 0.5, 1]
-    found = np.asarray(attempt(p.copy()), float)
-    if found.shape != (7,):
-        return f"seven rows of probabilities want seven scores, not an array of shape {found.shape}"
-    if np.allclose(found, p @ [1, 0.5, 0]):
-        return "higher must be better: the first column is bad"
-    if np.allclose(found, p[:, 2]):
-        return "that is P(good): a face that is surely average would get the same 0 as one that is surely bad"
-    if np.allclose(found, p.argmax(1) / 2):
-        return "that is the value of the likeliest grade: a mean over all three uses what the others say"
-    if np.allclose(found, p @ [0, 1, 2]):
-        return "the order is right; let good count 1 and average one half"
-    if not np.allclose(found, right):
-        return "bad counts 0, average 0.5, good 1, each times its probability; then add"
+def uniform_code(attempt):
+    """The rotation invariant uniform code of one pixel from its neighbours in order around it."""
+    cases = [
+        ([9, 9, 1, 1, 1, 9], 3),  # the run of lighter neighbours goes through the end of the list
+        ([1, 1, 1, 1, 1, 1], 0),
+        ([5, 5, 5, 5, 5, 5], 6),  # equal counts as "not darker"
+        ([9, 1, 9, 1, 1, 1], 7),
+        ([1, 9, 9, 9, 1, 1], 3),
+    ]
+    for neighbours, right in cases:
+        found = attempt(5, np.array(neighbours))
+        if found == right:
+            continue
+        if neighbours[0] == 5:
+            return "a neighbour as light as the centre counts as not darker: >="
+        if neighbours == [9, 9, 1, 1, 1, 9]:
+            return "the neighbours stand in a circle: the last one is beside the first (np.roll)"
+        if right == 7:
+            return "more than two changes around the circle: the code is the number of neighbours plus one"
+        return f"centre 5, neighbours {neighbours}: how many are not darker?"
     return None
 
 
 @exercise("11.2")
-def from_confusion(attempt):
-    """Macro-F1 from a confusion matrix, true grade by row."""
-    cases = [np.array([[6, 3, 1], [2, 5, 3], [0, 4, 16]]), np.array([[0, 9, 1], [0, 7, 0], [0, 2, 30]])]
-    for confusion in cases:
-        hits, true, said = np.diagonal(confusion), confusion.sum(1), confusion.sum(0)
-        each = 2 * hits / (true + said)
-        found = float(attempt(confusion.copy()))
-        if np.isnan(found):
-            return "a grade that was never given has no precision, and 0/0 spoils the mean: its F1 is 0"
-        if np.isclose(found, hits.sum() / confusion.sum()):
-            return "that is accuracy: here each grade counts alike, however rare it is"
-        if np.isclose(found, (hits / true).mean()):
-            return "that is the mean recall; F1 also asks how many of those called so are so"
-        if np.isclose(found, each @ true / true.sum()):
-            return "that weights grades by how frequent they are: take the plain mean"
-        if not np.isclose(found, each.mean()):
-            return "F1 of a grade: 2 x right / (faces of that grade + faces called so); then the mean of the three"
+def directions(attempt):
+    """Histogram of a cell: gradient directions of 0..180 degrees in nine bins, weighted by magnitude."""
+    rng = np.random.default_rng(102)
+    across, down = rng.normal(size=(8, 8)), rng.normal(size=(8, 8))
+    angle = np.degrees(np.arctan2(down, across))
+    length = np.hypot(across, down)
+    right = np.histogram(angle % 180, bins=9, range=(0, 180), weights=length)[0]
+    found = np.asarray(attempt(across.copy(), down.copy()), float)
+    if found.shape != (9,):
+        return f"nine numbers are wanted, not an array of shape {found.shape}"
+    if np.allclose(found, np.histogram(angle % 180, bins=9, range=(0, 180))[0]):
+        return "that counts pixels: let each weigh as much as its gradient is long"
+    if np.allclose(found, np.histogram(angle, bins=9, range=(0, 180), weights=length)[0]):
+        return "half of the pixels are lost: -30 degrees and 150 are the same edge (modulo 180)"
+    if np.allclose(found, np.histogram(angle, bins=9, range=(-180, 180), weights=length)[0]):
+        return "bins of 40 degrees over the full circle: an edge and its opposite belong together (modulo 180)"
+    if not np.allclose(found, right):
+        return "angle = arctan2(down, across) in degrees, modulo 180; nine bins of 20 degrees, weighted by the length"
     return None

@@ -1,70 +1,78 @@
-"""The exercises of notebook 13: the decision for one face, and a mask without a hard edge."""
+"""The exercises of notebook 13: bilinear pooling of two stacks of maps, and the same about their means."""
 
-import cv2
 import numpy as np
 
 from . import exercise
 
 
+def _maps(seed):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(3, 4, 5)) + 0.5, rng.normal(size=(2, 4, 5)) + 0.5
+
+
+def _finished(product):
+    rooted = np.sign(product) * np.sqrt(np.abs(product))
+    return (rooted / np.linalg.norm(rooted)).ravel()
+
+
+def _shape_hint(found):
+    if found.shape == (3, 2):
+        return "right size, but a table; the description is one long vector"
+    return f"3 maps and 2 maps make 6 products in one vector; this has the shape {found.shape}"
+
+
 @exercise("13.1")
-def decide(attempt):
-    """Size first, then the gate, then the looks."""
-    cases = [
-        ((0.9, 0.6, (640, 480)), (0.6, ""), "a face that passes gets its looks as the score and an empty reason"),
-        ((0.5, 0.9, (640, 480)), (None, "gate"), "below the gate there is no score, however good the looks"),
-        ((0.9, 0.9, (640, 100)), (None, "size"), "the shorter side decides whether a photograph is too small"),
-        ((0.9, 0.9, (100, 640)), (None, "size"), "size is (width, height): both count"),
-        ((0.1, 0.9, (50, 50)), (None, "size"), "too small comes first: nothing else of such a face is asked"),
-        ((0.7, 0.4, (112, 112)), (0.4, ""), "exactly at the gate, and exactly at the smallest size, passes"),
-    ]
-    for given, expected, hint in cases:
-        found = attempt(*given)
-        if not isinstance(found, tuple) or len(found) != 2:
-            return "return a pair: (score, reason)"
-        score, reason = found
-        if score == -1 or score == 0 and expected[0] is None:
-            return "a refused face has no score: None, not a number that looks like one"
-        if (score is None) != (expected[0] is None) or (score is not None and not np.isclose(score, expected[0])):
-            return hint
-        if reason != expected[1]:
-            return hint
-    if attempt(0.5, 0.9, (640, 480), gate=0.4) != (0.9, ""):
-        return "gate and min_size are parameters: 0.5 passes a gate of 0.4"
+def pooled(attempt):
+    """Products averaged over places, signed square root, length 1."""
+    a, s = _maps(121)
+    found = np.asarray(attempt(a.copy(), s.copy()), float)
+    if found.shape != (6,):
+        return _shape_hint(found)
+    product = np.einsum("chw,dhw->cd", a, s) / 20
+
+    def like(value):
+        return np.allclose(found, value, atol=1e-4)
+
+    if like(product.ravel()) or like(product.ravel() / np.linalg.norm(product)):
+        return "the signed square root is missing: it keeps a few large products from drowning the rest"
+    if like(np.sqrt(np.abs(product)).ravel() / np.linalg.norm(np.sqrt(np.abs(product)))):
+        return "some products are negative; their sign has to come back after the root"
+    rooted = np.sign(product) * np.sqrt(np.abs(product))
+    if like(rooted.ravel()) or like(np.sign(product).ravel() * np.sqrt(np.abs(product * 20)).ravel()):
+        return "nearly there: divide by the length, so that the vector has length 1"
+    if like(_finished(product).reshape(3, 2).T.ravel()):
+        return "the order is that of the table A S^T: the first stream's channels are the rows"
+    if like(_finished(np.outer(a.mean((1, 2)), s.mean((1, 2))))):
+        return "this multiplies the averages; multiply at each place first, then average over the places"
+    if not like(_finished(product)):
+        return "multiply each map of a with each map of s place by place, average over places, root with sign, length 1"
     return None
 
 
 @exercise("13.2")
-def soft_fill(attempt):
-    """A blurred mask as a weight."""
-    rng = np.random.default_rng(132)
-    image = rng.integers(0, 256, (40, 50, 3), np.uint8)
-    mask = np.zeros((40, 50), bool)
-    mask[10:30, 15:40] = True
+def covariance_pooled(attempt):
+    """The same after each map's mean was taken out."""
+    a, s = _maps(122)
+    found = np.asarray(attempt(a.copy(), s.copy()), float)
+    if found.shape != (6,):
+        return _shape_hint(found)
 
-    def right(value, sigma, mask=mask):
-        weight = cv2.GaussianBlur(mask.astype(float), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[..., None]
-        return np.rint(weight * image + (1 - weight) * value)
+    def centred(m):
+        return m - m.mean((1, 2), keepdims=True)
 
-    found = attempt(image.copy(), mask.copy(), 128, 3.0)
-    found = np.asarray(found)
-    if found.shape != image.shape:
-        return f"the result is a picture like the one that came in, {image.shape}, not {found.shape}"
-    if found.dtype != np.uint8:
-        return "return uint8: round, then convert"
-    difference = np.abs(found.astype(float) - right(128, 3.0))
-    if np.abs(found.astype(float) - np.where(mask[..., None], image, 128)).max() == 0:
-        return "that is the hard mask; blur the mask (as numbers, not as booleans) and use it as a weight"
-    if np.abs(found.astype(float) - right(0, 3.0)).max() <= 1:
-        return "value is what stands in place of the rest: 128 here, not always 0"
-    if difference.max() > 2:
-        return "weight * picture + (1 - weight) * value, where weight is the blurred mask, between 0 and 1"
-    if difference.mean() > 0.3:
-        return "nearly: round to the nearest whole number instead of cutting off"
-    if np.abs(np.asarray(attempt(image.copy(), mask.copy(), 128, 6.0)).astype(float) - right(128, 6.0)).max() > 2:
-        return "right for sigma = 3; use the parameter sigma"
-    reaching = np.zeros((40, 50), bool)
-    reaching[:30, 15:] = True
-    at_border = np.asarray(attempt(image.copy(), reaching.copy(), 128, 3.0)).astype(float)
-    if np.abs(at_border - right(128, 3.0, reaching)).max() > 2:
-        return "right inside; a mask that reaches the border stays whole there (cv2.BORDER_REPLICATE)"
+    def like(value):
+        return np.allclose(found, value, atol=1e-4)
+
+    product = np.einsum("chw,dhw->cd", a, s) / 20
+    right = np.einsum("chw,dhw->cd", centred(a), centred(s)) / 20
+    if like(_finished(product)):
+        return "these are the products as before; add 5 to a map and see whether your result changes: it must not"
+    if like(_finished(np.einsum("chw,dhw->cd", a - a.mean(), s - s.mean()) / 20)):
+        return "each map has a mean of its own; one mean for all channels is taken out here"
+    if like(_finished(np.einsum("chw,dhw->cd", a - a.mean(0), s - s.mean(0)) / 20)):
+        return "the mean over the channels was taken out; it has to be the mean over the places"
+    if not like(_finished(right)):
+        return "take out each map's mean over its places, then do all that 12.1 does"
+    if not np.allclose(attempt(a + np.arange(3)[:, None, None], s.copy()), _finished(right), atol=1e-4):
+        return "a constant added to a map must change nothing"
     return None

@@ -1,39 +1,70 @@
-"""The exercises of notebook 14: the polarity of a score, and a number that finds a copying generator."""
+"""The exercises of notebook 14: the decision for one face, and a mask without a hard edge."""
 
+import cv2
 import numpy as np
 
 from . import exercise
 
 
 @exercise("14.1")
-def quality_by_mse(attempt):
-    """Minus the mean squared difference of pictures in 0..1, from pictures in 0..255."""
-    rng = np.random.default_rng(141)
-    face, restored = rng.integers(0, 256, (2, 8, 8)).astype(np.uint8)
-    right = -np.mean((face / 255 - restored / 255) ** 2)
-    found = float(attempt(face.copy(), restored.copy()))
-    if np.isclose(found, -right):
-        return "the size is right; but a face that changes much was a poor one, and higher shall be better"
-    if np.isclose(found, right * 255**2):
-        return "both pictures count from 0 to 255: bring them to 0..1 first"
-    if np.isclose(found, -np.abs(face / 255 - restored / 255).mean()):
-        return "that is the absolute difference: the S in MSE stands for squared"
-    if not np.isclose(found, right):
-        return "convert before you subtract: uint8 wraps around below 0; then square, take the mean, mind the sign"
+def decide(attempt):
+    """Size first, then the gate, then the looks."""
+    cases = [
+        ((0.9, 0.6, (640, 480)), (0.6, ""), "a face that passes gets its looks as the score and an empty reason"),
+        ((0.5, 0.9, (640, 480)), (None, "gate"), "below the gate there is no score, however good the looks"),
+        ((0.9, 0.9, (640, 100)), (None, "size"), "the shorter side decides whether a photograph is too small"),
+        ((0.9, 0.9, (100, 640)), (None, "size"), "size is (width, height): both count"),
+        ((0.1, 0.9, (50, 50)), (None, "size"), "too small comes first: nothing else of such a face is asked"),
+        ((0.7, 0.4, (112, 112)), (0.4, ""), "exactly at the gate, and exactly at the smallest size, passes"),
+    ]
+    for given, expected, hint in cases:
+        found = attempt(*given)
+        if not isinstance(found, tuple) or len(found) != 2:
+            return "return a pair: (score, reason)"
+        score, reason = found
+        if score == -1 or score == 0 and expected[0] is None:
+            return "a refused face has no score: None, not a number that looks like one"
+        if (score is None) != (expected[0] is None) or (score is not None and not np.isclose(score, expected[0])):
+            return hint
+        if reason != expected[1]:
+            return hint
+    if attempt(0.5, 0.9, (640, 480), gate=0.4) != (0.9, ""):
+        return "gate and min_size are parameters: 0.5 passes a gate of 0.4"
     return None
 
 
 @exercise("14.2")
-def change(attempt):
-    """Distance of restorations to inputs, over that of inputs to targets."""
-    rng = np.random.default_rng(142)
-    inputs, targets = rng.random((2, 3, 4, 4))
-    if not np.isclose(float(attempt(inputs, inputs.copy(), targets)), 0):
-        return "a generator that copies has changed nothing: 0 is wanted"
-    if not np.isclose(float(attempt(inputs, targets.copy(), targets)), 1):
-        return "a generator that reaches the target changed as much as was asked for: 1 is wanted"
-    restored = rng.random((3, 4, 4))
-    right = np.abs(restored - inputs).mean() / np.abs(inputs - targets).mean()
-    if not np.isclose(float(attempt(inputs, restored, targets)), right):
-        return "mean absolute differences: restored to input, divided by input to target"
+def soft_fill(attempt):
+    """A blurred mask as a weight."""
+    rng = np.random.default_rng(132)
+    image = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, 15:40] = True
+
+    def right(value, sigma, mask=mask):
+        weight = cv2.GaussianBlur(mask.astype(float), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)[..., None]
+        return np.rint(weight * image + (1 - weight) * value)
+
+    found = attempt(image.copy(), mask.copy(), 128, 3.0)
+    found = np.asarray(found)
+    if found.shape != image.shape:
+        return f"the result is a picture like the one that came in, {image.shape}, not {found.shape}"
+    if found.dtype != np.uint8:
+        return "return uint8: round, then convert"
+    difference = np.abs(found.astype(float) - right(128, 3.0))
+    if np.abs(found.astype(float) - np.where(mask[..., None], image, 128)).max() == 0:
+        return "that is the hard mask; blur the mask (as numbers, not as booleans) and use it as a weight"
+    if np.abs(found.astype(float) - right(0, 3.0)).max() <= 1:
+        return "value is what stands in place of the rest: 128 here, not always 0"
+    if difference.max() > 2:
+        return "weight * picture + (1 - weight) * value, where weight is the blurred mask, between 0 and 1"
+    if difference.mean() > 0.3:
+        return "nearly: round to the nearest whole number instead of cutting off"
+    if np.abs(np.asarray(attempt(image.copy(), mask.copy(), 128, 6.0)).astype(float) - right(128, 6.0)).max() > 2:
+        return "right for sigma = 3; use the parameter sigma"
+    reaching = np.zeros((40, 50), bool)
+    reaching[:30, 15:] = True
+    at_border = np.asarray(attempt(image.copy(), reaching.copy(), 128, 3.0)).astype(float)
+    if np.abs(at_border - right(128, 3.0, reaching)).max() > 2:
+        return "right inside; a mask that reaches the border stays whole there (cv2.BORDER_REPLICATE)"
     return None

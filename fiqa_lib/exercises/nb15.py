@@ -1,6 +1,4 @@
-"""The exercises of notebook 15: the certainty ratio, and one label from several."""
-
-import math
+"""The exercises of notebook 15: the polarity of a score, and a number that finds a copying generator."""
 
 import numpy as np
 
@@ -8,49 +6,34 @@ from . import exercise
 
 
 @exercise("15.1")
-def ratio(attempt):
-    """CCS / (NNCCS + 1) of one face, from its embedding and the centres of all people."""
-    centres = np.array([[2.0, 0.0], [0.0, 0.5], [-3.0, 0.0]])
-
-    def result(embedding, own):
-        return float(attempt(np.array(embedding, float), centres.copy(), own))
-
-    found = result([3.0, 4.0], 0)
-    right = 0.6 / (0.8 + 1)
-    if math.isclose(found, 0.6 / 0.8, abs_tol=1e-6):
-        return "the 1 is missing below the line: without it the label explodes where the nearest other centre is at 0"
-    if math.isclose(found, 6 / (2 + 1), abs_tol=1e-6):
-        return "these are products of vectors with their lengths; the label is made of cosines"
-    if not math.isclose(found, right, abs_tol=1e-6):
-        return "cosine with the own centre, over (1 + the largest cosine with any other centre)"
-    if not math.isclose(result([1.0, 0.0], 0), 1.0, abs_tol=1e-6):
-        return "the nearest OTHER centre: a face that lies on its own centre must not meet itself below the line"
-    if not math.isclose(result([0.0, 2.0], 1), 1.0, abs_tol=1e-6):
-        return "own says which row of the centres is the face's person"
+def quality_by_mse(attempt):
+    """Minus the mean squared difference of pictures in 0..1, from pictures in 0..255."""
+    rng = np.random.default_rng(141)
+    face, restored = rng.integers(0, 256, (2, 8, 8)).astype(np.uint8)
+    right = -np.mean((face / 255 - restored / 255) ** 2)
+    found = float(attempt(face.copy(), restored.copy()))
+    if np.isclose(found, -right):
+        return "the size is right; but a face that changes much was a poor one, and higher shall be better"
+    if np.isclose(found, right * 255**2):
+        return "both pictures count from 0 to 255: bring them to 0..1 first"
+    if np.isclose(found, -np.abs(face / 255 - restored / 255).mean()):
+        return "that is the absolute difference: the S in MSE stands for squared"
+    if not np.isclose(found, right):
+        return "convert before you subtract: uint8 wraps around below 0; then square, take the mean, mind the sign"
     return None
 
 
 @exercise("15.2")
-def combined(attempt):
-    """One label from several: the mean of their ranks in 0..1, NaN where one is missing."""
-
-    def result(*labels):
-        return np.asarray(attempt([np.array(label, float) for label in labels]), float)
-
-    found = result([0.1, 0.2, 0.9], [30.0, 10.0, 1000.0])
-    if found.shape != (3,):
-        return f"one number for each face is wanted; this has the shape {found.shape}"
-    if np.allclose(found, [15.05, 5.1, 500.45]):
-        return "that is the mean of the raw values: the label with the larger numbers decides alone"
-    if np.allclose(found, [1.5, 1.5, 3]):
-        return "right order; divide by the number of faces, so that the best possible label is 1"
-    if not np.allclose(found, [0.5, 0.5, 1]):
-        return (
-            "rank the faces within each label (scipy.stats.rankdata), average over labels, divide by the count of faces"
-        )
-    if not np.allclose(result([5.0, 5.0, 7.0]), [0.5, 0.5, 1]):
-        return "faces with equal labels share their mean rank, here 1.5 of 3"
-    found = result([1.0, np.nan, 2.0], [3.0, 4.0, 5.0])
-    if not (np.isnan(found[1]) and np.allclose(found[[0, 2]], [0.5, 1])):
-        return "a face that lacks a label gets NaN, and the others are ranked without it"
+def change(attempt):
+    """Distance of restorations to inputs, over that of inputs to targets."""
+    rng = np.random.default_rng(142)
+    inputs, targets = rng.random((2, 3, 4, 4))
+    if not np.isclose(float(attempt(inputs, inputs.copy(), targets)), 0):
+        return "a generator that copies has changed nothing: 0 is wanted"
+    if not np.isclose(float(attempt(inputs, targets.copy(), targets)), 1):
+        return "a generator that reaches the target changed as much as was asked for: 1 is wanted"
+    restored = rng.random((3, 4, 4))
+    right = np.abs(restored - inputs).mean() / np.abs(inputs - targets).mean()
+    if not np.isclose(float(attempt(inputs, restored, targets)), right):
+        return "mean absolute differences: restored to input, divided by input to target"
     return None

@@ -1,51 +1,56 @@
-"""The exercises of notebook 16: one mapping with all its corners, and a framing for three curves that disagree."""
+"""The exercises of notebook 16: the certainty ratio, and one label from several."""
+
+import math
 
 import numpy as np
 
-from ..components import COMPONENTS
 from . import exercise
 
 
 @exercise("16.1")
-def scalar_of(attempt):
-    """Raw value -> whole number from 0 to 100, or -1."""
-    shape = {"x0": 0.9, "w": 0.1}
-    if round(float(attempt(0.9, **shape))) != 50:
-        return "at x0 the sigmoid is one half, so with h = 100, a = 0, s = 1 the scalar is 50"
-    if float(attempt(1.0, **shape)) <= 50:
-        return "with s = 1 the curve rises: 1.0 lies above x0 = 0.9, so its scalar lies above 50"
-    if round(float(attempt(1.0, **shape))) != 73:
-        return "one width above x0 a sigmoid is 0.731; is w where it belongs?"
-    if attempt(1.0, **shape) != 73:
-        return "a scalar is a whole number"
-    if attempt(2.0, x0=2.0, w=1.0, h=25) != 13:
-        return "12.5 becomes 13: halves are rounded away from zero, which Python's round and NumPy's do not do"
-    wide = {"x0": -20.0, "w": 15.0, "h": 1, "a": -14, "s": 115}
-    if attempt(80.0, **wide) > 100 or attempt(-200.0, **wide) < 0:
-        return "with other h, a and s the curve leaves 0..100: clamp it"
-    if attempt(80.0, **wide) != 100 or attempt(-200.0, **wide) != 0:
-        return "clamped values are 100 and 0; h multiplies all of (a + s times the sigmoid)"
-    if attempt(float("nan"), **shape) != -1:
-        return "a raw value that is not a number could not be assessed: -1"
-    if attempt(-1e6, **shape) != 0:
-        return "far below x0 the scalar is 0"
+def ratio(attempt):
+    """CCS / (NNCCS + 1) of one face, from its embedding and the centres of all people."""
+    centres = np.array([[2.0, 0.0], [0.0, 0.5], [-3.0, 0.0]])
+
+    def result(embedding, own):
+        return float(attempt(np.array(embedding, float), centres.copy(), own))
+
+    found = result([3.0, 4.0], 0)
+    right = 0.6 / (0.8 + 1)
+    if math.isclose(found, 0.6 / 0.8, abs_tol=1e-6):
+        return "the 1 is missing below the line: without it the label explodes where the nearest other centre is at 0"
+    if math.isclose(found, 6 / (2 + 1), abs_tol=1e-6):
+        return "these are products of vectors with their lengths; the label is made of cosines"
+    if not math.isclose(found, right, abs_tol=1e-6):
+        return "cosine with the own centre, over (1 + the largest cosine with any other centre)"
+    if not math.isclose(result([1.0, 0.0], 0), 1.0, abs_tol=1e-6):
+        return "the nearest OTHER centre: a face that lies on its own centre must not meet itself below the line"
+    if not math.isclose(result([0.0, 2.0], 1), 1.0, abs_tol=1e-6):
+        return "own says which row of the centres is the face's person"
     return None
 
 
 @exercise("16.2")
-def best_framing(attempt):
-    """(T over the height, eyes below the upper border in T) with the largest worst quality of the three."""
-    answer = attempt() if callable(attempt) else attempt
-    size, above = (float(value) for value in answer)
-    if not 0 < size < 1 or not 0 < above < 1 / size:
-        return "two numbers are asked for: T over the height of the picture, and eyes to upper border in T"
-    raws = {
-        "HeadSize": size,
-        "MarginAboveOfTheFaceImage": above,
-        "MarginBelowOfTheFaceImage": 1 / size - above,
-    }
-    qualities = {name: float(COMPONENTS[name].curve(np.array(raw))) for name, raw in raws.items()}
-    worst = min(qualities, key=qualities.get)
-    if qualities[worst] < 19.9:
-        return f"the worst of the three is {worst} with {qualities[worst]:.1f}; some framing has about 20"
+def combined(attempt):
+    """One label from several: the mean of their ranks in 0..1, NaN where one is missing."""
+
+    def result(*labels):
+        return np.asarray(attempt([np.array(label, float) for label in labels]), float)
+
+    found = result([0.1, 0.2, 0.9], [30.0, 10.0, 1000.0])
+    if found.shape != (3,):
+        return f"one number for each face is wanted; this has the shape {found.shape}"
+    if np.allclose(found, [15.05, 5.1, 500.45]):
+        return "that is the mean of the raw values: the label with the larger numbers decides alone"
+    if np.allclose(found, [1.5, 1.5, 3]):
+        return "right order; divide by the number of faces, so that the best possible label is 1"
+    if not np.allclose(found, [0.5, 0.5, 1]):
+        return (
+            "rank the faces within each label (scipy.stats.rankdata), average over labels, divide by the count of faces"
+        )
+    if not np.allclose(result([5.0, 5.0, 7.0]), [0.5, 0.5, 1]):
+        return "faces with equal labels share their mean rank, here 1.5 of 3"
+    found = result([1.0, np.nan, 2.0], [3.0, 4.0, 5.0])
+    if not (np.isnan(found[1]) and np.allclose(found[[0, 2]], [0.5, 1])):
+        return "a face that lacks a label gets NaN, and the others are ranked without it"
     return None

@@ -1,68 +1,51 @@
-"""The exercises of notebook 17: mean ranks with ties, and the methods that pairing does not separate from the best."""
+"""The exercises of notebook 17: one mapping with all its corners, and a framing for three curves that disagree."""
 
 import numpy as np
-import pandas as pd
 
+from ..components import COMPONENTS
 from . import exercise
 
 
 @exercise("17.1")
-def mean_ranks(attempt):
-    """Areas (settings x methods) -> mean rank of each method."""
-    table = pd.DataFrame({"a": [0.5, 0.9, 0.2], "b": [0.7, 0.8, 0.3], "c": [0.9, 0.1, 0.4]})
-    found = pd.Series(attempt(table.copy()))
-    if set(found.index) != {"a", "b", "c"}:
-        return "one number for each method is asked for, with the methods as index"
-    if not np.allclose(found[["a", "b", "c"]], [5 / 3, 2, 7 / 3]):
-        return "rank within each row, 1 for the lowest area, then take the mean over the rows"
-    scaled = pd.DataFrame({"a": [0.1, 100.0], "b": [0.2, 200.0], "c": [0.3, 50.0]})
-    found = pd.Series(attempt(scaled.copy()))
-    if not np.allclose(found[["a", "b", "c"]], [1.5, 2.5, 2.0]):
-        return (
-            "a setting with large areas must not count more than others: take the mean of ranks, not the rank of means"
-        )
-    tied = pd.DataFrame({"a": [0.4, 0.4], "b": [0.4, 0.5], "c": [0.6, 0.6]})
-    found = pd.Series(attempt(tied.copy()))
-    if not np.allclose(found[["a", "b", "c"]], [1.25, 1.75, 3.0]):
-        return "two methods that share places 1 and 2 have rank 1.5 each"
+def scalar_of(attempt):
+    """Raw value -> whole number from 0 to 100, or -1."""
+    shape = {"x0": 0.9, "w": 0.1}
+    if round(float(attempt(0.9, **shape))) != 50:
+        return "at x0 the sigmoid is one half, so with h = 100, a = 0, s = 1 the scalar is 50"
+    if float(attempt(1.0, **shape)) <= 50:
+        return "with s = 1 the curve rises: 1.0 lies above x0 = 0.9, so its scalar lies above 50"
+    if round(float(attempt(1.0, **shape))) != 73:
+        return "one width above x0 a sigmoid is 0.731; is w where it belongs?"
+    if attempt(1.0, **shape) != 73:
+        return "a scalar is a whole number"
+    if attempt(2.0, x0=2.0, w=1.0, h=25) != 13:
+        return "12.5 becomes 13: halves are rounded away from zero, which Python's round and NumPy's do not do"
+    wide = {"x0": -20.0, "w": 15.0, "h": 1, "a": -14, "s": 115}
+    if attempt(80.0, **wide) > 100 or attempt(-200.0, **wide) < 0:
+        return "with other h, a and s the curve leaves 0..100: clamp it"
+    if attempt(80.0, **wide) != 100 or attempt(-200.0, **wide) != 0:
+        return "clamped values are 100 and 0; h multiplies all of (a + s times the sigmoid)"
+    if attempt(float("nan"), **shape) != -1:
+        return "a raw value that is not a number could not be assessed: -1"
+    if attempt(-1e6, **shape) != 0:
+        return "far below x0 the scalar is 0"
     return None
 
 
 @exercise("17.2")
-def not_separated(attempt):
-    """Areas of the same draws, by method -> the set that is not separated from the best."""
-    rng = np.random.default_rng(0)
-    people = rng.normal(0.7, 0.1, 400)
-    draws = {
-        "best": people,
-        "always a little worse": people + 0.02 + rng.normal(0, 0.004, 400),
-        "as good": people + 0.004 + rng.normal(0, 0.05, 400),
-        "far worse": people + 0.5,
+def best_framing(attempt):
+    """(T over the height, eyes below the upper border in T) with the largest worst quality of the three."""
+    answer = attempt() if callable(attempt) else attempt
+    size, above = (float(value) for value in answer)
+    if not 0 < size < 1 or not 0 < above < 1 / size:
+        return "two numbers are asked for: T over the height of the picture, and eyes to upper border in T"
+    raws = {
+        "HeadSize": size,
+        "MarginAboveOfTheFaceImage": above,
+        "MarginBelowOfTheFaceImage": 1 / size - above,
     }
-    found = attempt({name: values.copy() for name, values in draws.items()})
-    if isinstance(found, str) or not set(found) <= set(draws):
-        return "a set of names of methods is asked for"
-    found = set(found)
-    if "best" not in found:
-        return "the method with the lowest mean area is not separated from itself"
-    if "far worse" in found:
-        return "a method that is worse by 0.5 in every draw is separated"
-    if "always a little worse" in found:
-        return "one of them is worse in every draw: take the difference draw by draw, then its quantiles"
-    if found != {"best", "as good"}:
-        return "an interval of the difference that holds 0 does not separate"
-    mirrored = {name: values.copy() for name, values in reversed(draws.items())}
-    if set(attempt(mirrored)) != found:
-        return "the best is the one with the lowest mean, wherever it stands"
-    edge = {"steady": np.full(400, 0.5), "sometimes": np.where(np.arange(400) < 30, 0.3, 0.6)}
-    if set(attempt(edge)) != {"steady", "sometimes"}:
-        return "in 30 of 400 draws the other one wins: that is more than 2.5%, so the interval holds 0"
-    for wins, stays in ((16, True), (4, False)):
-        edge = {"steady": np.full(400, 0.5), "sometimes": np.where(np.arange(400) < wins, 0.3, 0.6)}
-        if ("sometimes" in set(attempt(edge))) != stays:
-            return f"in {wins} of 400 draws the other one wins: {'more' if stays else 'less'} than 2.5% of the draws"
-    skewed = np.where(np.arange(400) < 300, 0.5, 1.5)
-    uneven = {"steady": np.full(400, 0.7), "skewed": skewed, "surely worse": np.full(400, 0.75)}
-    if set(attempt(uneven)) != {"steady", "skewed"}:
-        return "the best is the one with the lowest mean area, not the lowest median"
+    qualities = {name: float(COMPONENTS[name].curve(np.array(raw))) for name, raw in raws.items()}
+    worst = min(qualities, key=qualities.get)
+    if qualities[worst] < 19.9:
+        return f"the worst of the three is {worst} with {qualities[worst]:.1f}; some framing has about 20"
     return None

@@ -1,11 +1,11 @@
-"""The exercises of notebook 19: when the last worker is done, and how much faster many of them can be."""
+"""The exercises of notebook 22: when the last worker is done, and how much faster many of them can be."""
 
 import math
 
 from . import exercise
 
 
-@exercise("19.1")
+@exercise("22.1")
 def finish(attempt):
     """When all pieces are done: each goes to the worker that is free first, in the order given."""
     cases = [(([3.0, 3.0, 3.0], 1), 9.0), (([3.0, 3.0, 3.0], 2), 6.0), (([1.0, 1.0, 4.0], 2), 5.0)]
@@ -23,7 +23,7 @@ def finish(attempt):
     return None
 
 
-@exercise("19.2")
+@exercise("22.2")
 def speed_up(attempt):
     """Amdahl: how much faster with n workers, if a share of the work can't be divided."""
     if not math.isclose(float(attempt(0.0, 8)), 8, abs_tol=1e-9):

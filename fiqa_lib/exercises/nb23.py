@@ -1,4 +1,4 @@
-"""The exercises of notebook 20: the percentile of a score among clean faces."""
+"""The exercises of notebook 23: the percentile of a score among clean faces."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ..playground import percentile
 from . import exercise
 
 
-@exercise("20.1")
+@exercise("23.1")
 def my_percentile(attempt):
     """Share of clean scores below a score, ties half, times 100."""
     clean = np.array([1.0, 2.0, 3.0, 4.0])
