@@ -357,7 +357,6 @@ class TestBands:
             ({"rho": 0.4, "base": 0.2}, "default", "outside its default band"),
             ({"rho": 0.2, "base": 0.1}, "quick", "outside its quick band"),
             ({"rho": 0.6, "base": 0.6}, "default", "is not above base"),
-            ({"rho": 0.9, "base": 0.2, "new": 1}, "default", "new is recorded and has no band"),
             ({"rho": 0.9}, "default", "base has a band and is not recorded"),
             ({"rho": math.nan, "base": 0.2}, "default", "outside"),
         ],
@@ -376,10 +375,16 @@ class TestBands:
 
     @pytest.mark.parametrize(
         "band",
-        [{"default": [0, 1]}, {"default": [0, 1], "quick": [0, 1], "abvoe": "x"}, {"default": [-math.inf, math.inf]}],
+        [{}, {"default": [0, 1], "quick": [0, 1], "abvoe": "x"}, {"default": [-math.inf, math.inf]}],
     )
     def test_a_band_that_says_too_little_or_is_misspelt(self, band):
         assert checks.bands(self.recorded(n=0.5), {"n": band}, "default") != []
+
+    def test_each_part_of_a_band_may_be_missing(self):
+        recorded = self.recorded(error=0.6, chance=0.5)
+        assert checks.bands(recorded, {"error": {"default": [0, 1]}}, "quick") == []
+        assert "outside its default band" in checks.bands(recorded, {"error": {"default": [0, 0.5]}}, "default")[0]
+        assert "not below chance" in checks.bands(recorded, {"error": {"below": "chance"}}, "quick")[0]
 
     def test_an_endless_band_says_nothing(self):
         band = {"default": [-math.inf, math.inf], "quick": [0, 1]}
