@@ -61,9 +61,10 @@ def project(tmp_path):
         "fiqa_lib/sub/sibling.py": "y = 1\n",
         "fiqa_lib/up.py": "z = 1\n",
         "fiqa_lib/unused.py": "x = 1\n",
-        "fiqa_lib/exercises/__init__.py": "",
-        "fiqa_lib/exercises/nb02.py": "x = 1\n",
-        "fiqa_lib/exercises/nb03.py": "x = 1\n",
+        "fiqa_lib/course/__init__.py": "",
+        "fiqa_lib/course/exercises/__init__.py": "",
+        "fiqa_lib/course/exercises/nb02.py": "x = 1\n",
+        "fiqa_lib/course/exercises/nb03.py": "x = 1\n",
         "fiqa_lib/table.csv": "a,b\n",
         "requirements.txt": "numpy\n",
     }
@@ -98,27 +99,33 @@ class TestFreshness:
     @pytest.mark.parametrize(
         "name",
         [
-            "fiqa_lib/__init__.py",
             "fiqa_lib/used.py",
             "fiqa_lib/deep.py",
             "fiqa_lib/late.py",
             "fiqa_lib/named.py",
             "fiqa_lib/sub/__init__.py",
             "fiqa_lib/sub/leaf.py",
-            "fiqa_lib/sub/sibling.py",
             "fiqa_lib/up.py",
-            "fiqa_lib/exercises/nb02.py",
+            "fiqa_lib/course/exercises/nb02.py",
             "fiqa_lib/table.csv",
             "requirements.txt",
         ],
     )
     def test_a_change_of_what_it_reaches_makes_it_stale(self, notebook, project, name):
-        (project / name).write_text((project / name).read_text() + "# changed\n")
+        (project / name).write_text((project / name).read_text() + "changed = 1\n")
         assert "stale" in checks.freshness(notebook, project)[0]
 
-    @pytest.mark.parametrize("name", ["fiqa_lib/unused.py", "fiqa_lib/exercises/nb03.py"])
+    @pytest.mark.parametrize("name", ["unused.py", "sub/sibling.py", "course/exercises/nb03.py"])
     def test_a_change_elsewhere_does_not(self, notebook, project, name):
-        (project / name).write_text("x = 2\n")
+        (project / "fiqa_lib" / name).write_text("x = 2\n")
+        assert checks.freshness(notebook, project) == []
+
+    def test_comments_and_docstrings_do_not(self, notebook, project):
+        library = project / "fiqa_lib" / "deep.py"
+        library.write_text('"""What it is for."""\n\n' + library.read_text().replace("():", '():\n    """Why."""') + "# so\n")
+        content = catalogue.read(notebook)
+        content.cells[2].source += "  # a remark"
+        catalogue.write(content, notebook)
         assert checks.freshness(notebook, project) == []
 
     def test_a_change_of_its_code_makes_it_stale(self, notebook, project):
@@ -138,7 +145,19 @@ class TestFreshness:
     def test_magics_do_not_hide_imports(self, project):
         source = "%matplotlib inline\n!ls\nimport fiqa_lib.unused as u"
         path = save(project / "03_x.ipynb", code(source), code("x = (7\n  % 2)"))
-        assert "fiqa_lib.unused" in provenance.library_files(path, catalogue.read(path), project)
+        assert "fiqa_lib.unused" in provenance.library_names(path, catalogue.read(path))
+
+    @pytest.mark.parametrize("table", ["data/results/areas.csv", "benchmarks/measured/areas.csv"])
+    def test_a_table_that_it_names_counts(self, project, table):
+        place = project / table
+        place.parent.mkdir(parents=True)
+        place.write_text("a,b\n")
+        path = save(project / "02_one.ipynb", code("read('areas.csv')"))
+        stamp(path, project)
+        (place.parent / "other.csv").write_text("a\n")
+        assert checks.freshness(path, project) == []
+        place.write_text("a,c\n")
+        assert "stale" in checks.freshness(path, project)[0]
 
 
 class TestOutputs:

@@ -1,14 +1,13 @@
-"""What a notebook's outputs were built from, as one hash.
+"""What a notebook's outputs were built from, as one hash, and which committed files are out of date.
 
-It covers everything that can change an output and stands in this repository:
+The hash covers everything that can change an output and stands in this repository:
 
-- the source of the notebook's code cells, in order (prose can be mended without running anything again);
-- the modules of `fiqa_lib` that the notebook reaches: the static import graph, also imports inside functions, relative
-  imports, the `__init__` of every package on the way, and a module named by a whole string ("fiqa_lib.faces", as lazy
-  registries do); names put together while the program runs are not seen;
-- the answer key of its exercises, `fiqa_lib/exercises/nbNN.py`, which `check` imports by the exercise's number;
-- files of `fiqa_lib` that are not Python (small tables and weights): any notebook may read them;
-- requirements.txt.
+- the notebook's code cells, in order, without comments (prose and remarks can be edited without running anything);
+- the library code that they reach: `fiqa_lib.cache.sources_of` says how far that is;
+- the answer key of its exercises, `fiqa_lib/course/exercises/nbNN.py`, which `check` imports by the exercise's number;
+- files of `fiqa_lib` that are not Python, the learned weights in `data/models`, and each file of `data/results` or
+  `benchmarks/measured` that the code names;
+- the packages that requirements.txt asks for.
 
 Line ends count as `\\n`, so that a checkout on Windows has the same hash.
 """
@@ -18,10 +17,13 @@ import hashlib
 import re
 from pathlib import Path
 
+from fiqa_lib import cache
+
 from . import catalogue
 from .environment import ROOT
 
 LIBRARY = "fiqa_lib"
+TABLES = ("data/results", "benchmarks/measured")
 
 
 def built_from(path, root=ROOT):
@@ -30,73 +32,26 @@ def built_from(path, root=ROOT):
     notebook = catalogue.read(path)
     digest = hashlib.sha256()
     for cell in catalogue.code_cells(notebook):
-        _add(digest, "cell", cell.source.encode())
-    for module, file in sorted(library_files(path, notebook, root).items()):
-        _add(digest, module, file.read_bytes())
-    for file in sorted(_data_files(root)):
+        _add(digest, "cell", cache.canonical(python_of(cell.source)).encode())
+    _add(digest, "library", cache.sources_of(*library_names(path, notebook), root=root).encode())
+    for file in sorted(_data_files(notebook, root)):
         _add(digest, file.relative_to(root).as_posix(), file.read_bytes())
-    _add(digest, "requirements", (root / "requirements.txt").read_bytes())
+    _add(digest, "requirements", "\n".join(_requirements(root)).encode())
     return digest.hexdigest()
 
 
-def library_files(path, notebook, root=ROOT):
-    """Module name -> file, for all modules of `fiqa_lib` that the notebook in `path` reaches."""
-    root, found, waiting = Path(root), {}, set()
-    for cell in catalogue.code_cells(notebook):
-        waiting |= imported(python_of(cell.source))
+def library_names(path, notebook):
+    """The dotted names of `fiqa_lib` that the notebook in `path` uses, with the answer key of its exercises."""
+    source = "\n".join(python_of(cell.source) for cell in catalogue.code_cells(notebook))
     number = catalogue.chapter(path)
-    waiting.add(f"{LIBRARY}.exercises." + (f"nb{int(number):02d}" if number.isdigit() else "template"))
-    while waiting:
-        module = waiting.pop()
-        file = module_file(module, root)
-        if file is None or module in found:
-            continue
-        found[module] = file
-        is_package = file.name == "__init__.py"
-        waiting |= imported(file.read_text(encoding="utf-8"), module if is_package else module.rpartition(".")[0])
-    return found
+    key = f"nb{int(number):02d}" if number.isdigit() else "template"
+    return [*cache.imported_names(source), f"{LIBRARY}.course.exercises.{key}"]
 
 
-def imported(source, package=""):
-    """The names below `fiqa_lib` that `source` may import, with all their parent packages.
-
-    Parameters
-    ----------
-    source : str
-        Python.
-    package : str
-        The package the source stands in, for relative imports; "" for a notebook.
-    """
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}  # each may be a module or only a name
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.fullmatch(LIBRARY + r"(\.\w+)+", node.value):
-                names.add(node.value)
-    ours = {name for name in names if name.split(".")[0] == LIBRARY}
-    return {".".join(name.split(".")[: i + 1]) for name in ours for i in range(name.count(".") + 1)}
-
-
-def _absolute(node, package):
-    """The module that `from ... import` names, without leading dots."""
-    if not node.level:
-        return node.module or ""
-    parts = package.split(".")
-    parents = parts[: len(parts) - node.level + 1]
-    return ".".join(parents + ([node.module] if node.module else []))
-
-
-def module_file(module, root=ROOT):
-    """The file of a module of ours, or None where that is no module (a function, a class)."""
-    base = Path(root, *module.split("."))
-    for file in (base / "__init__.py", base.with_suffix(".py")):
-        if file.is_file():
-            return file
-    return None
+def stale_stamps(root=ROOT):
+    """Committed tables and weights whose code has changed since: a list of sentences."""
+    stamps = sorted(Path(root, "data").glob("*/*made_from.json"))
+    return [reason for stamp in stamps if (reason := cache.stale_stamp(stamp, root))]
 
 
 def python_of(source):
@@ -108,9 +63,18 @@ def python_of(source):
     return source
 
 
-def _data_files(root):
-    files = (root / LIBRARY).rglob("*")
-    return [f for f in files if f.is_file() and f.suffix not in (".py", ".pyc") and not f.name.startswith(".")]
+def _data_files(notebook, root):
+    files = [f for f in (root / LIBRARY).rglob("*") if f.suffix not in (".py", ".pyc") and not f.name.startswith(".")]
+    files += (root / "data" / "models").glob("*.npz")
+    text = "\n".join(cell.source for cell in catalogue.code_cells(notebook))
+    for folder in TABLES:
+        files += [file for file in (root / folder).glob("*") if file.name in text]
+    return [file for file in files if file.is_file()]
+
+
+def _requirements(root):
+    lines = (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def _add(digest, name, content):

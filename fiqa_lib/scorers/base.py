@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .. import state
-from ..cache import cache_folder, content_key
+from ..cache import cache_folder, content_key, sources_of
 from ..errors import DataError
 from ..faces import Faces
 from ..recognition import Recogniser, as_recogniser
@@ -60,8 +59,6 @@ class Scorer(BaseEstimator):
         Kinds of `degradations.KINDS` with which the mean score falls. The common tests hold each method to them.
     cost : str
         Work for one face, in a few words, for the list of methods.
-    built_on : tuple of modules
-        Those, besides the method's own, whose change makes what was learned before worthless to `fit_cached`.
     details : tuple of str
         Columns that `assess` gives besides the score, for tables.
     quick : dict
@@ -82,7 +79,6 @@ class Scorer(BaseEstimator):
     learns = False
     claims = ()
     cost = ""
-    built_on = ()
     details = ()
     quick = {}
     family = ""
@@ -210,8 +206,8 @@ def _plain_parameters(scorer):
 def fit_cached(scorer, faces, identities=None, folder=None):
     """`scorer.fit(faces, identities)`, or what an earlier call with the same content learned.
 
-    The key covers the method's own file and the modules it is `built_on`, its parameters, the faces, their identities
-    and their degradations. A method that learns nothing is fitted directly. One that `resumes` keeps a checkpoint
+    The key covers the method's code and all that it imports (`cache.sources_of`), its parameters, the faces, their
+    identities and their degradations. A method that learns nothing is fitted directly. One that `resumes` keeps a checkpoint
     beside the file while it learns: after a kill, the next call goes on from there.
 
     Parameters
@@ -258,10 +254,11 @@ def fit_key(scorer, faces, identities=None):
     """A short name for everything that decides what `scorer.fit(faces, identities)` learns."""
     parameters = {n: v for n, v in scorer.get_params(deep=False).items() if n not in scorer.silent}
     recogniser = parameters.pop("recogniser", None)
-    files = [inspect.getfile(type(scorer)), *(inspect.getfile(module) for module in scorer.built_on)]
-    parts = [Path(file).read_bytes() for file in files]
-    parts += [scorer.family or type(scorer).__name__, repr(sorted(parameters.items()))]
-    parts.append(None if recogniser is None else as_recogniser(recogniser).fingerprint())
+    parts = [sources_of(type(scorer)), scorer.family or type(scorer).__name__, repr(sorted(parameters.items()))]
+    if recogniser is not None:
+        recogniser = as_recogniser(recogniser)
+        network = getattr(recogniser, "recogniser", recogniser)  # one that remembers embeds as the one it asks
+        parts += [sources_of(type(network)), network.fingerprint()]
     parts += [np.ascontiguousarray(crops_of(faces)).tobytes()]
     if isinstance(faces, Faces):
         table = faces.attributes.reindex(columns=["kind", "severity", "inter_eye_px", "pose", "target"])
