@@ -225,7 +225,9 @@ def _canonical_file(file, _time, _size):
 def _own_code(file, _time, _size):
     """What the `__init__` of a package does besides importing and setting names such as `__all__`."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    tree.body = [line for line in tree.body if not isinstance(line, (ast.Import, ast.ImportFrom)) and not _is_dunder(line)]
+    tree.body = [
+        line for line in tree.body if not isinstance(line, (ast.Import, ast.ImportFrom)) and not _is_dunder(line)
+    ]
     return repr(_plain(tree))
 
 

@@ -44,7 +44,10 @@ def using(text):
 class TestOneScorersArithmetic:
     """FaceQAN's average becomes another one."""
 
-    OLD, NEW = "def _score(self, images, faces):", "def _score(self, images, faces):\n        images = images[..., ::-1]"
+    OLD, NEW = (
+        "def _score(self, images, faces):",
+        "def _score(self, images, faces):\n        images = images[..., ::-1]",
+    )
 
     def test_lessons_that_may_use_it_are_stale_and_those_without_scorers_not(self, copy):
         before = hashes(copy)

@@ -122,7 +122,9 @@ class TestFreshness:
 
     def test_comments_and_docstrings_do_not(self, notebook, project):
         library = project / "fiqa_lib" / "deep.py"
-        library.write_text('"""What it is for."""\n\n' + library.read_text().replace("():", '():\n    """Why."""') + "# so\n")
+        library.write_text(
+            '"""What it is for."""\n\n' + library.read_text().replace("():", '():\n    """Why."""') + "# so\n"
+        )
         content = catalogue.read(notebook)
         content.cells[2].source += "  # a remark"
         catalogue.write(content, notebook)
@@ -710,8 +712,17 @@ class TestEnvironment:
         old = "import sys, runpy; sys.version_info = (3, 8, 18); runpy.run_path(sys.argv[1], run_name='__main__')"
         done = subprocess.run([sys.executable, "-c", old, ROOT / "tools" / "nb.py"], capture_output=True, text=True)
         assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
-        assert "Python 3.11+ needed, this is 3.8" in done.stderr and "make PYTHON=python3.12" in done.stderr
-        assert nb.too_old((3, 11, 0)) is None and nb.too_old((4, 0)) is None and nb.too_old((2, 7))
+        assert "Python 3.11 to 3.14 is needed, this is 3.8" in done.stderr and "make PYTHON=python3.12" in done.stderr
+
+    @pytest.mark.parametrize(
+        "version, fit", [((3, 10), 0), ((3, 11, 0), 1), ((3, 14, 9), 1), ((3, 15), 0), ((2, 7), 0)]
+    )
+    def test_pythons_that_have_all_wheels(self, version, fit):
+        assert (nb.unfit(version) is None) == bool(fit)
+
+    def test_the_metadata_ask_for_the_same_pythons(self):
+        metadata = (ROOT / "pyproject.toml").read_text()
+        assert f'requires-python = ">=3.{nb.OLDEST[1]},<3.{nb.NEWEST[1] + 1}"' in metadata
 
     def test_nb_parses_on_old_pythons(self):
         """Only syntax that Python 2.7 has: no annotations, f-strings, keyword-only arguments, walrus, match, async."""
@@ -756,7 +767,7 @@ class TestEnvironment:
     @pytest.fixture
     def installed(self, tmp_path, monkeypatch):
         """A project whose environment is pretended to be there; `calls` lists what pip is asked for."""
-        for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+        for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt", "pyproject.toml"):
             (tmp_path / name).write_text(name)
         venv = tmp_path / ".venv"
         place = environment.venv_python(venv)
@@ -775,7 +786,7 @@ class TestEnvironment:
         environment.setup(root, venv)
         assert len(calls) == 2
 
-    @pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "pyproject.toml"])
+    @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "constraints.txt", "pyproject.toml"])
     def test_and_again_when_its_lists_change(self, installed, name):
         root, venv, calls = installed
         environment.setup(root, venv)

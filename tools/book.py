@@ -151,7 +151,7 @@ def index(lessons, solutions):
         empty = (
             f'<p class="first">New here? Begin with <a href="{first.address}">{html.escape(first.title)}</a>'
             + (f" ({html.escape(time)})" if (time := first.field("Time")) else "")
-            + ". Each notebook names those that it builds on.</p>"
+            + '. Each notebook names those that it builds on. The library: <a href="api/fiqa_lib.html">API</a>.</p>'
         )
     return _page(TITLE, f"<main><h1>{TITLE}</h1>{empty}<table class='index'>{head}{''.join(rows)}</table></main>", ".")
 

@@ -47,14 +47,14 @@ HABITS = {
 }
 
 
-def problems(path, folder=catalogue.FOLDER, root=ROOT):
-    """All that is wrong with the notebook in `path` as it is committed: form, outputs, freshness, links, size."""
+def problems(path, folder=catalogue.FOLDER, root=ROOT, *, fresh=True):
+    """All that is wrong with the notebook in `path` as committed: form, outputs, links, size; freshness if asked."""
     notebook = catalogue.read(path)
     found = solution_form(path, folder) if catalogue.is_solution(path) else lesson_form(path)
     size = Path(path).stat().st_size
     found += parameters_form(notebook) + lost_figures(notebook) + links(path)
     found += executed_in_order(notebook) + outputs(notebook)
-    found += freshness(path, root)
+    found += freshness(path, root) if fresh else []
     return found + ([f"{size // 1000} KB: the limit is {SIZE_LIMIT // 1000} KB"] if size > SIZE_LIMIT else [])
 
 

@@ -72,6 +72,7 @@ def parser():
     add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="mend what ruff can")
     add("bench", bench, "run the benchmarks and write build/benchmarks.csv")
     add("readme", readme, "write what README.md takes from the committed notebooks and benchmark tables")
+    add("requirements", requirements, "write requirements*.txt from the lists of packages in pyproject.toml")
     add("clean", clean, "remove what the other commands made").add_argument(
         "--all", action="store_true", help="also .venv and the caches under data/"
     )
@@ -107,10 +108,11 @@ def execute_one(path, out):
 
 def book(arguments):
     """Write build/book."""
-    from . import book, catalogue
+    from . import api, book, catalogue
 
     try:
         index = book.build(BUILD / "book", catalogue.course(), BUILD / "course", _read_results())
+        api.build(BUILD / "book" / "api")
     except book.FormulaError as problem:
         print(f"no book: {problem}")
         return 1
@@ -149,9 +151,16 @@ def readme(arguments):
     readme.write()
 
 
+def requirements(arguments):
+    """Bring requirements*.txt up to date with pyproject.toml."""
+    from . import requirements
+
+    requirements.write()
+
+
 def check(arguments):
     """Look at the committed notebooks; with --run, execute them again and compare."""
-    from . import catalogue, checks
+    from . import catalogue, checks, provenance
 
     rows = []
     for path in _progress(catalogue.select(arguments.names), rows):
@@ -162,7 +171,10 @@ def check(arguments):
     for path, _, _ in rows:
         for note in checks.notes(path):
             print(f"note: {path.stem}: {note}")
-    return _summary(rows)
+    stale = provenance.stale_stamps()
+    for reason in stale:
+        print(f"STALE {reason}")
+    return _summary(rows) or bool(stale)
 
 
 def run_again(path, out):

@@ -57,15 +57,15 @@ def venv_python(venv=VENV):
 
 
 def wanted_stamp(root=ROOT):
-    """Hash of what decides the installation: the two lists of packages, the project's metadata and its place."""
+    """Hash of what decides the installation: the lists of packages, the project's metadata and its place."""
     digest = hashlib.sha256(str(root).encode())
-    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+    for name in ("requirements.txt", "requirements-dev.txt", "constraints.txt", "pyproject.toml"):
         digest.update(name.encode() + (Path(root) / name).read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
 
 
 def is_ready(root=ROOT, venv=VENV):
-    """Whether `venv` was set up to the end from what `root` asks for now. Reads four small files."""
+    """Whether `venv` was set up to the end from what `root` asks for now. Reads five small files."""
     stamp = Path(venv) / STAMP
     return venv_python(venv).exists() and stamp.exists() and stamp.read_text() == wanted_stamp(root)
 
@@ -108,8 +108,8 @@ def enter(argv):
 
 
 def _works(venv):
-    """Whether there is an environment with pip, of a Python that is new enough (its base may have been removed)."""
-    probe = "import pip, sys; sys.exit(sys.version_info < (3, 11))"
+    """Whether there is an environment with pip, of a Python that will do (its base may have been removed)."""
+    probe = "import pip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))"
     try:
         return subprocess.run([venv_python(venv), "-c", probe], capture_output=True).returncode == 0
     except OSError:
@@ -136,7 +136,7 @@ def _create(venv):
 def _install(root, venv):
     """The versions last tested together; where those do not exist (a newer Python), the ranges."""
     print("installing the packages of the course into .venv (100 of them: one to several minutes)", flush=True)
-    wanted = ["-r", str(Path(root) / "requirements.txt")]
+    wanted = [part for name in ("", "-dev") for part in ("-r", str(Path(root) / f"requirements{name}.txt"))]
     if _pip(venv, *wanted, "-c", str(Path(root) / "constraints.txt")) != 0:
         print(
             "The tested versions (constraints.txt) do not install here; trying requirements.txt's ranges.", flush=True

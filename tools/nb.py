@@ -7,22 +7,28 @@ that Python 2.7 can parse, so that an old Python is told what is missing instead
 import os
 import sys
 
-MINIMUM = (3, 11)  # as requires-python in pyproject.toml
+OLDEST, NEWEST = (3, 11), (3, 14)  # as requires-python in pyproject.toml: all packages have wheels for these
 
 
-def too_old(version):
+def unfit(version):
     """What to tell somebody whose Python is `version` (a tuple), or None when it will do."""
-    if tuple(version[:2]) >= MINIMUM:
+    if OLDEST <= tuple(version[:2]) <= NEWEST:
         return None
     return (
-        "Python 3.11+ needed, this is " + str(version[0]) + "." + str(version[1]) + " (" + str(sys.executable) + "): "
-        "install Python 3.11 or newer from your system's packages or python.org, "
-        "then run `make PYTHON=python3.12 COMMAND` or `python3.12 tools/nb.py COMMAND`"
+        "Python 3.11 to 3.14 is needed, this is "
+        + str(version[0])
+        + "."
+        + str(version[1])
+        + " ("
+        + sys.executable
+        + "). "
+        "Not all packages of the course have wheels for other versions. Install one of these from your system's "
+        "packages or python.org, then run `make PYTHON=python3.12 COMMAND` or `python3.12 tools/nb.py COMMAND`"
     )
 
 
 def main():
-    message = too_old(sys.version_info)
+    message = unfit(sys.version_info)
     if message:
         sys.exit(message)
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the project, not tools/

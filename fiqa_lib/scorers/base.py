@@ -207,8 +207,8 @@ def fit_cached(scorer, faces, identities=None, folder=None):
     """`scorer.fit(faces, identities)`, or what an earlier call with the same content learned.
 
     The key covers the method's code and all that it imports (`cache.sources_of`), its parameters, the faces, their
-    identities and their degradations. A method that learns nothing is fitted directly. One that `resumes` keeps a checkpoint
-    beside the file while it learns: after a kill, the next call goes on from there.
+    identities and their degradations. A method that learns nothing is fitted directly. One that `resumes` keeps a
+    checkpoint beside the file while it learns: after a kill, the next call goes on from there.
 
     Parameters
     ----------
