@@ -3,10 +3,12 @@
 import io
 import os
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +151,7 @@ def good_files():
         "gif_grey": (saved(GREY, "GIF"), GREY3, 0),
         "gif_transparent": (saved(holed, "GIF", transparency=3), holed_pixels, 0),
         "gif_animated": (saved(paletted, "GIF", **animation()), palette_pixels, 0),
+        "gif_small_frame": small_frame_gif(),
         "gif_no_trailer": (saved(paletted, "GIF")[:-1], palette_pixels, 0),
         "gif_interlaced": (saved(paletted, "GIF", interlace=1), palette_pixels, 0),
         "bmp": (saved(RGB, "BMP"), RGB, 0),
@@ -208,8 +211,6 @@ def packed_12_bit(values):
 
 def with_text(data, size):
     """A PNG with a text chunk that would unpack to `size` bytes."""
-    import zlib
-
     return data[:33] + chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(size))) + data[33:]
 
 
@@ -220,11 +221,19 @@ def top_down(bmp):
     return bmp[:22] + (-height).to_bytes(4, "little", signed=True) + bmp[26:54] + rows.tobytes()
 
 
+def small_frame_gif():
+    """A GIF whose first frame leaves 3 columns and 2 rows of its screen to the background, the palette's first colour."""
+    image, pixels = palette_image()
+    data = saved(image, "GIF")
+    at = data.index(b",\0\0\0\0")
+    data = data[:6] + struct.pack("<HH", 78, 92) + data[10:at] + b"," + struct.pack("<HH", 3, 2) + data[at + 5 :]
+    screen = np.tile(np.uint8(image.getpalette()[:3]), (92, 78, 1))
+    screen[2:, 3:] = pixels
+    return data, screen, 0
+
+
 def interlaced_png():
     """An 8x8 grey PNG of the values 0 to 63 in Adam7 order."""
-    import struct
-    import zlib
-
     values = np.arange(64, dtype=np.uint8).reshape(8, 8)
     passes = [(0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1)]
     rows = [values[y::dy, x::dx] for y, dy, x, dx in passes]

@@ -12,10 +12,10 @@ This is the only place in the library that decodes image files. Pillow does the 
 - CMYK becomes (255 - C)(255 - K) / 255 and so on. CMYK JPEG is inverted where it has Adobe's marker, as libjpeg's
   documentation says. Colour profiles are not applied.
 
-A truncated or damaged file is refused with an `ImageError`. Pillow does most of that work. JPEG and PNG are also checked
-here (all checksums are right, all coded data are used, none are missing), since Pillow can return wrong pixels. Limits:
-only PNG has checksums, so damage that leaves a well-formed file is not noticed elsewhere, and noise in a progressive
-JPEG less often. A damaged compressed TIFF makes libtiff write a line to the terminal, besides the error.
+A truncated or damaged file is refused with an `ImageError`. Pillow finds most damage. In JPEG and PNG it can return
+wrong pixels instead, so these are checked here too (checksums are right, all coded data are used, none are missing).
+Limits: only PNG has checksums, so damage that leaves a well-formed file is not noticed elsewhere, and noise in a
+progressive JPEG less often. A damaged compressed TIFF makes libtiff write a line to the terminal, besides the error.
 """
 
 from __future__ import annotations
@@ -188,12 +188,16 @@ def _decode(data, max_pixels):
         with _strict_pillow():
             stream = io.BytesIO(data)
             image = plugin(stream)  # reads the header only
-            _check_size(image.size, max_pixels)
-            _check_layout(image)
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise _Refused(
+                    f"too large: {image.width} x {image.height} pixels, and the limit is {max_pixels:,}; "
+                    "scale it down, or raise max_pixels if you trust the file"
+                )
+            if plugin is TiffImageFile:
+                _check_tiff(image)
             if plugin is JpegImageFile:
-                _load_jpeg(image, data, stream.tell())
-            else:
-                image.load()
+                _check_jpeg(image, data, stream.tell())
+            image.load()
             return _upright(_rgb_of(image), image.info.get("exif"))
     except _Refused:
         raise
@@ -219,28 +223,6 @@ def _strict_pillow():
             yield
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
-
-
-def _check_size(size, max_pixels):
-    width, height = size
-    if max_pixels is not None and width * height > max_pixels:
-        raise _Refused(
-            f"too large: {width} x {height} pixels, and the limit is {max_pixels:,}; "
-            "scale it down, or raise max_pixels if you trust the file"
-        )
-
-
-def _check_layout(image):
-    """Refuse what Pillow would read, but wrongly: it leaves parts that the file lacks black, for one."""
-    areas = [(right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile]
-    if areas and sum(areas) < image.width * image.height:
-        raise _Refused(_TRUNCATED)
-    if isinstance(image, TiffImageFile):
-        tags = image.tag_v2
-        if tags.get(254, 0) & 1:
-            raise _unsupported("its first picture is a reduced copy, as in camera raw files")
-        if tags.get(284) == 2 and max(tags.get(258, (1,))) > 8:
-            raise _unsupported("TIFF with one plane per colour at more than 8 bits")
 
 
 def _why_undecodable(error):
@@ -307,7 +289,18 @@ def _png_chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _load_jpeg(image, data, start):
+def _check_tiff(image):
+    """Refuse a TIFF, of which only the header is read so far, that Pillow would read wrongly."""
+    areas = [(right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile]
+    if sum(areas) < image.width * image.height:  # Pillow leaves strips or tiles that the file lacks black
+        raise _Refused(_TRUNCATED)
+    if image.tag_v2.get(254, 0) & 1:
+        raise _unsupported("its first picture is a reduced copy, as in camera raw files")
+    if image.tag_v2.get(284) == 2 and max(image.tag_v2.get(258, (1,))) > 8:
+        raise _unsupported("TIFF with one plane per colour at more than 8 bits")
+
+
+def _check_jpeg(image, data, start):
     """Decode a JPEG whose coded data begin at byte `start`, and refuse one that libjpeg would only warn about.
 
     libjpeg returns a picture for damaged data and counts warnings that Pillow does not show. But its decoder asks for
@@ -320,9 +313,8 @@ def _load_jpeg(image, data, start):
     numbers = [number[0] & 7 for number in _JPEG_RESTART.findall(data, start, end.start())]
     if any(number != i % 8 for i, number in enumerate(numbers)):
         raise _corrupt("restart markers out of order")
-    if not end[0].endswith(b"\xd9"):  # several scans: only Pillow's own check
-        image.load()
-        return
+    if not end[0].endswith(b"\xd9"):
+        return  # several scans: these Pillow checks alone
     image.fp = stream = _Watched(data[: end.start()])
     try:
         image.load()
@@ -360,7 +352,11 @@ class _Watched(io.BytesIO):
 def _rgb_of(image):
     """uint8 RGB of a loaded Pillow image."""
     if image.mode == "F" or image.mode.startswith("I;16"):
-        return _deep_grey(image)
+        tags, values = getattr(image, "tag_v2", {}), np.asarray(image)
+        if image.mode != "F":
+            values = values.astype(np.uint16) << (4 if tags.get(258) == (12,) else 0)  # 12-bit TIFF is not scaled
+        pixels = to_rgb_uint8(values)
+        return 255 - pixels if tags.get(262) == 0 else pixels  # nor is white-is-zero inverted, at these depths
     if image.mode == "I" and image.format == "PPM":  # Pillow has scaled it to 0..65535
         return to_rgb_uint8(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode == "I":
@@ -369,15 +365,6 @@ def _rgb_of(image):
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one
     mode = "RGBA" if image.has_transparency_data else "RGB"
     return to_rgb_uint8(np.asarray(image if image.mode == mode else image.convert(mode)))
-
-
-def _deep_grey(image):
-    """uint8 RGB of a grey PNG or TIFF of 16 bits, or a TIFF of 12 bits or floats. Pillow keeps depth and polarity."""
-    tags, values = getattr(image, "tag_v2", {}), np.asarray(image)
-    if image.mode != "F":
-        values = values.astype(np.uint16) << (4 if tags.get(258) == (12,) else 0)
-    pixels = to_rgb_uint8(values)
-    return 255 - pixels if tags.get(262) == 0 else pixels
 
 
 def to_rgb_uint8(array):
@@ -435,24 +422,22 @@ _FORMATS = {
     rb"II\*\0|MM\0\*": TiffImageFile,
     rb"P[1-6][\s#]": PpmImageFile,
 }
-_UNSUPPORTED = {
-    rb".{4}ftyp(hei|hev|mif1|msf1)": "HEIC",
-    rb".{4}ftypavi": "AVIF",
-    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": "JPEG 2000",
-    rb"\0\0\0\x0cJXL |\xff\x0a": "JPEG XL",
-    rb"II\+\0|MM\0\+": "BigTIFF",
-    rb"8BPS": "Photoshop",
-    rb"%PDF": "PDF",
-    rb"\s*(<\?xml.*)?<svg": "SVG",
-}
-_NO_IMAGES = {  # what people have in place of an image, and what then helps
-    rb".{4}ftyp|RIFF.{4}AVI ": "a video; save single frames of it as PNG or JPEG",
-    rb"\x93NUMPY": "a NumPy array; numpy.load reads it, images.to_rgb_uint8 makes it RGB",
-    rb"PK\x03\x04|\x1f\x8b": "an archive; unpack it",
-    rb"version https://git-lfs": "a Git LFS pointer to one; fetch the file with: git lfs pull",
-    rb"\s*(<!doctype html|<html)": "a web page, so a download failed; download the file again",
-    rb"\0+\Z": f"it begins with zero bytes only, so a copy failed; {_AGAIN}",
-    rb"[\t\n\r -~]+\Z": "it holds text; check the path",
+_OTHERS = {  # what people have in place of an image, and what then helps
+    rb".{4}ftyp(hei|hev|mif1|msf1)": f"unsupported format: HEIC; {_CONVERT}",
+    rb".{4}ftypavi": f"unsupported format: AVIF; {_CONVERT}",
+    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": f"unsupported format: JPEG 2000; {_CONVERT}",
+    rb"\0\0\0\x0cJXL |\xff\x0a": f"unsupported format: JPEG XL; {_CONVERT}",
+    rb"II\+\0|MM\0\+": f"unsupported format: BigTIFF; {_CONVERT}",
+    rb"8BPS": f"unsupported format: Photoshop; {_CONVERT}",
+    rb"%PDF": f"unsupported format: PDF; {_CONVERT}",
+    rb"\s*(<\?xml.*)?<svg": f"unsupported format: SVG; {_CONVERT}",
+    rb".{4}ftyp|RIFF.{4}AVI ": "not an image: a video; save single frames of it as PNG or JPEG",
+    rb"\x93NUMPY": "not an image: a NumPy array; numpy.load reads it, images.to_rgb_uint8 makes it RGB",
+    rb"PK\x03\x04|\x1f\x8b": "not an image: an archive; unpack it",
+    rb"version https://git-lfs": "not an image: a Git LFS pointer to one; fetch the file with: git lfs pull",
+    rb"\s*(<!doctype html|<html)": "not an image: a web page, so a download failed; download the file again",
+    rb"\0+\Z": f"not an image: it begins with zero bytes only, so a copy failed; {_AGAIN}",
+    rb"[\t\n\r -~]+\Z": "not an image: it holds text; check the path",
 }
 
 
@@ -463,12 +448,9 @@ def _plugin_for(head):
     for pattern, plugin in _FORMATS.items():
         if re.match(pattern, head, re.DOTALL):
             return plugin
-    for pattern, name in _UNSUPPORTED.items():
+    for pattern, reason in _OTHERS.items():
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
-            raise _unsupported(name)
-    for pattern, what in _NO_IMAGES.items():
-        if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
-            raise _Refused(f"not an image: {what}")
+            raise _Refused(reason)
     raise _Refused(f"not an image, or of an unsupported format: its content is unknown; check it or {_CONVERT}")
 
 
@@ -526,12 +508,8 @@ def find_images(folder, *, suffixes=SUFFIXES):
             reason = "is not a folder; images.read_image reads a single file"
         raise DataError(f"{printable(folder)}: {reason}") from error
     root = folder.resolve()
-    paths, skipped = [], []
-
-    def skip_closed(error):
-        skipped.append((Path(error.filename), _why_unreadable(error, error.filename)))
-
-    for current, subfolders, names in os.walk(folder, onerror=skip_closed):
+    paths, skipped, closed = [], [], []
+    for current, subfolders, names in os.walk(folder, onerror=closed.append):
         for path in [Path(current, name) for name in subfolders + names]:
             try:
                 reason = _why_skipped(path, root, wanted)
@@ -542,7 +520,7 @@ def find_images(folder, *, suffixes=SUFFIXES):
             elif not path.is_dir():
                 paths.append(path)
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-
+    skipped += [(Path(error.filename), _why_unreadable(error, error.filename)) for error in closed]
     rows = [(printable(path), reason) for path, reason in sorted(skipped, key=lambda row: row[0].as_posix())]
     return Found(sorted(paths, key=Path.as_posix), pd.DataFrame(rows, columns=["path", "reason"], dtype="str"))
 
