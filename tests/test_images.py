@@ -222,7 +222,7 @@ def top_down(bmp):
 
 
 def small_frame_gif():
-    """A GIF whose first frame leaves 3 columns and 2 rows of its screen to the background, the palette's first colour."""
+    """A GIF whose first frame leaves 3 columns and 2 rows of its screen to the background colour."""
     image, pixels = palette_image()
     data = saved(image, "GIF")
     at = data.index(b",\0\0\0\0")

@@ -1,14 +1,13 @@
-"""The face without what is around it: masks from 68 landmarks, what to put in place of the rest, and the head's pose.
+"""Face masks and head pose from 68 landmarks, and what to put in place of the background.
 
 The landmarks are those of iBUG's scheme (Sagonas et al. 2016), found by dlib's predictor (`faces.landmarks`; its
 training data, 300-W, is for non-commercial use). Points 0-16 follow the jaw from ear to ear, 17-26 the brows, 27-35 the
 nose, 36-47 the eyes, 48-67 the lips; left and right are those of the picture.
 
-What 68 points do not know: they end at the brows, so their hull cuts off the forehead, and they say nothing about
-hair, ears, neck, glasses, beard or a hand before the face. `ellipse_mask` adds the forehead by a rule of thumb. A
-network that parses faces (BiSeNet trained on CelebAMask-HQ) labels each pixel by part, and denser landmarks (98 of
-WFLW, 468 of MediaPipe's mesh) follow more contours; neither comes with this course. Whatever makes a boolean (H, W)
-array will do as a mask: `fill` takes it.
+Limits of 68 points: they end at the brows, so their hull cuts off the forehead, and they say nothing about hair, ears,
+neck, glasses, beard or a hand before the face. `ellipse_mask` adds the forehead by a rule of thumb. A network that
+parses faces (BiSeNet trained on CelebAMask-HQ) labels each pixel by part, and denser landmarks (98 of WFLW, 468 of
+MediaPipe's mesh) follow more contours; neither comes with this course. `fill` takes any boolean (H, W) array as a mask.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from .faces import crops_of
 WORKING_SIZE = 384
 """Side in pixels at which CAFI works: the crop is enlarged to it before landmarks, masks and pose."""
 CANONICAL_BOX = (46.0, 61.0, 100.0, 100.0)
-"""Where dlib's mean face box stands in the canonical crop: x, y, width, height. Landmarks are looked for in it."""
+"""dlib's mean face box in the canonical crop (x, y, width, height in pixels): where landmarks are found."""
 FILLS = ("black", "grey", "blurred")
 """What may take the place of the background."""
 REGIONS = ("hull", "ellipse")
-"""What may be kept of a face."""
+"""Which part of a face a mask may keep."""
 
 PARTS = {
     "jaw": range(0, 17),
@@ -51,30 +50,31 @@ def _points(points, n=68):
 
 
 def enlarged(image, size=WORKING_SIZE):
-    """A canonical crop (192, 192, 3) enlarged to (size, size, 3), cubic."""
+    """A canonical crop (192, 192, 3) enlarged to (size, size, 3) by cubic interpolation."""
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def crop_landmarks(faces):
     """The 68 landmarks of aligned faces, in pixels of the canonical crop.
 
-    The predictor always answers, whatever is in the crop: on a face that it can't see the points are its mean shape,
-    moved a little. They are no proof that there is a face.
+    The predictor always answers, whatever is in the crop: where it sees no face, the points are its mean shape, moved a
+    little. They are no proof that there is a face.
 
     Parameters
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
+        Aligned faces.
 
     Returns
     -------
-    array (N, 68, 2) float64, (x, y)
+    array (N, 68, 2) float64
+        (x, y).
     """
-    found = [landmarks(image, CANONICAL_BOX, 68) for image in crops_of(faces)]
-    return np.array(found).reshape(-1, 68, 2)
+    return np.array([landmarks(image, CANONICAL_BOX, 68) for image in crops_of(faces)]).reshape(-1, 68, 2)
 
 
 def at_size(points, size, original=SIZE):
-    """Landmarks of a crop of side `original` in pixels of the same crop at side `size` (pixel centres are whole)."""
+    """Landmarks (..., 2) of a crop of side `original`, in pixels of the same crop resized to side `size`."""
     return (np.asarray(points, float) + 0.5) * (size / original) - 0.5
 
 
@@ -86,9 +86,10 @@ def hull_mask(points, shape):
 
     Parameters
     ----------
-    points : array (68, 2), (x, y) in pixels
-        Points beyond the border are allowed; the mask ends there.
-    shape : (height, width)
+    points : array (68, 2)
+        (x, y) in pixels. Points beyond the border are allowed; the mask ends there.
+    shape : (int, int)
+        Height and width of the mask in pixels.
 
     Returns
     -------
@@ -102,11 +103,11 @@ def hull_mask(points, shape):
 def ellipse_mask(points, shape):
     """An ellipse around the full face, forehead included.
 
-    Its axis runs from the chin (point 8) through the middle of the brows (17-26). It is half as long again as from chin
+    Its axis runs from the chin (point 8) through the middle of the brows (17-26). It is 1.5 times as long as from chin
     to brows, by the rule of thirds (hairline to brows, brows to nose, nose to chin are about equal), and as wide as the
     jaw (points 0 to 16). Where the hairline really is, 68 points do not say.
 
-    Parameters and result as for `hull_mask`.
+    Parameters and result as for `hull_mask`. Raises `DataError` when the landmarks coincide.
     """
     points = _points(points)
     chin, brows = points[8], points[PARTS["brows"]].mean(0)
@@ -132,7 +133,7 @@ _MASKS = {"hull": hull_mask, "ellipse": ellipse_mask}
 
 
 def face_mask(points, shape, region="hull"):
-    """`hull_mask` or `ellipse_mask` by name."""
+    """`hull_mask` or `ellipse_mask` of (68, 2) points, by name: `region` is one of `REGIONS`, default="hull"."""
     if region not in _MASKS:
         raise DataError(f"there is no region {region!r}; known: {', '.join(REGIONS)}")
     return _MASKS[region](points, shape)
@@ -144,9 +145,10 @@ def fill(image, mask, how="black"):
     Parameters
     ----------
     image : array (H, W, 3) uint8
+        The picture.
     mask : array (H, W) bool
         True is kept.
-    how : {"black", "grey", "blurred"}
+    how : {"black", "grey", "blurred"}, default="black"
         "black" is CAFI's; it makes the sharpest edge. "grey" is the middle of the scale, 128. "blurred" keeps what is
         around the face, blurred by a twelfth of the width: no new edge, but colours stay.
 
@@ -175,12 +177,15 @@ def masked_crops(faces, region="hull", how="black", points=None, size=WORKING_SI
     Parameters
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
-    region : {"hull", "ellipse"}
-    how : {"black", "grey", "blurred"}
-    points : array (N, 68, 2) or (68, 2), optional
-        Landmarks in pixels of the crop. One set for all faces gives one mask for all, a control. Default: found anew.
-    size : int
-        Working size in pixels.
+        Aligned faces.
+    region : {"hull", "ellipse"}, default="hull"
+        What is kept: see `hull_mask` and `ellipse_mask`.
+    how : {"black", "grey", "blurred"}, default="black"
+        What takes the place of the background: see `fill`.
+    points : array (N, 68, 2) or (68, 2), default=None
+        Landmarks in pixels of the crop. One set for all faces gives one mask for all, a control. None: found.
+    size : int, default=384
+        Side in pixels at which the mask is drawn.
 
     Returns
     -------
@@ -216,10 +221,16 @@ _FRONTAL = np.diag([1.0, -1.0, -1.0])  # from the model's axes to the camera's (
 
 
 class Pose(NamedTuple):
-    """Angles of a head in degrees, as seen in the picture.
+    """Angles of a head in degrees, as seen in the picture. Applied in the order pitch, yaw, roll.
 
-    yaw: positive when the nose points to the picture's right. pitch: positive when it points up. roll: positive when
-    the eye on the picture's right is lower (clockwise). Applied in the order pitch, yaw, roll.
+    Attributes
+    ----------
+    yaw : float
+        Positive when the nose points to the picture's right.
+    pitch : float
+        Positive when the nose points up.
+    roll : float
+        Positive when the eye on the picture's right is lower (clockwise).
     """
 
     yaw: float
@@ -231,18 +242,21 @@ def head_pose(points, size):
     """Head pose from 68 landmarks by the six-point model (solvePnP).
 
     The camera is a guess, as in CAFI: focal length = width of the picture in pixels, optical axis through its centre,
-    no distortion. So the angles are those against the camera's rays for that guess: a few degrees of error come from
-    the mean head alone. The smallest algebraic error is found first (SQPnP, which has no second solution to fall
-    into), then the reprojection error is minimised (Levenberg-Marquardt).
+    no distortion. The angles depend on that guess, and a few degrees of error come from the mean head alone. The
+    smallest algebraic error is found first (SQPnP, which has no second solution to fall into), then the reprojection
+    error is minimised (Levenberg-Marquardt).
 
     Parameters
     ----------
-    points : array (68, 2), (x, y) in pixels
-    size : (height, width) of the picture
+    points : array (68, 2)
+        (x, y) in pixels.
+    size : (int, int)
+        Height and width of the picture in pixels.
 
     Returns
     -------
     Pose
+        Angles in degrees.
 
     Raises
     ------
@@ -254,7 +268,7 @@ def head_pose(points, size):
     camera = np.array([[width, 0, (width - 1) / 2], [0, width, (height - 1) / 2], [0, 0, 1]])
     spread = np.linalg.svd(image_points - image_points.mean(0), compute_uv=False)
     if spread[1] < 1e-3 * max(spread[0], 1e-9):
-        raise DataError("the landmarks coincide or lie on a line: the pose of the head can't be told")
+        raise DataError("the landmarks coincide or lie on a line: no head pose can be computed")
     try:
         good, turn, shift = cv2.solvePnP(POSE_MODEL, image_points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
         if not good:
@@ -266,7 +280,7 @@ def head_pose(points, size):
 
 
 def angles(rotation):
-    """Rotation (3, 3) from the axes of `POSE_MODEL` to the camera's -> `Pose`. At a yaw of +-90 the roll is 0."""
+    """The `Pose` of a rotation (3, 3) from the axes of `POSE_MODEL` to the camera's. At a yaw of +-90 the roll is 0."""
     turn = np.asarray(rotation, float) @ _FRONTAL
     yaw = np.degrees(np.arcsin(np.clip(turn[2, 0], -1, 1)))
     if np.hypot(turn[2, 1], turn[2, 2]) < 1e-9:  # the profile: roll and pitch turn about the same axis
@@ -277,7 +291,7 @@ def angles(rotation):
 
 
 def rotation_of(pose):
-    """The rotation (3, 3) that `angles` takes apart: for tests, toys and drawings."""
+    """The rotation (3, 3) of a `Pose` in degrees: the inverse of `angles`, for synthetic heads and drawings."""
     yaw, pitch, roll = np.radians(pose)
     about_x = np.array([[1, 0, 0], [0, np.cos(-pitch), -np.sin(-pitch)], [0, np.sin(-pitch), np.cos(-pitch)]])
     about_y = np.array([[np.cos(-yaw), 0, np.sin(-yaw)], [0, 1, 0], [-np.sin(-yaw), 0, np.cos(-yaw)]])
