@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from . import faces as faces_module
 from .cache import cache_folder, content_key
 from .degradations import CLEAN, benchmark
 from .errors import DataError, ImageError
 from .faces import ATTRIBUTES, SIZE, DlibHog, Faces, attribute_table, extract_faces
+from .faces import alignment as faces_module
 from .files import whole_file
 from .images import decode_image, find_images, read_bytes
 from .packaged import packaged_files

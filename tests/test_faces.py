@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -218,6 +221,29 @@ def test_detector_is_an_argument(astronaut):
 
     face = f.extract_faces(astronaut, detector=fixed)
     assert face.attributes.detector_score[0] == 7.0 and face.attributes.n_faces[0] == 2
+
+
+def test_landmarks_of_a_detector_are_used(astronaut):
+    found = DlibHog()(astronaut)[0]
+    points = f.landmarks(astronaut, found)
+    moved = f.extract_faces(astronaut, detector=lambda _: [found._replace(landmarks=points + 4)])
+    np.testing.assert_array_equal(moved.images[0], f.align(astronaut, points + 4))
+    own = f.extract_faces(astronaut, detector=lambda _: [found])
+    np.testing.assert_array_equal(own.images[0], f.align(astronaut, points))
+
+
+def test_crops_of_takes_aligned_faces_only(three):
+    assert f.crops_of(three) is three.images and f.crops_of(three.images) is three.images
+    for wrong in (three.images[0], three.images[:, :112, :112], three.images.astype(float)):
+        with pytest.raises(DataError, match="aligned faces"):
+            f.crops_of(wrong)
+
+
+def test_the_room_of_faces_imports_no_recogniser():
+    code = "import sys, fiqa_lib.faces.masking; print(*(m for m in sys.modules if m.startswith('fiqa_lib.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = {name.split(".")[1] for name in done.stdout.split()}
+    assert "faces" in rooms and not rooms & {"recognition", "scorers", "components", "evaluation", "data", "transforms"}
 
 
 def test_a_large_box_with_a_poor_score_is_not_the_largest_face():

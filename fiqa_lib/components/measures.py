@@ -12,7 +12,7 @@ from skimage.measure import blur_effect
 
 from ..degradations import to_linear
 from ..errors import DataError
-from ..faces import EYE_DISTANCE, SIZE, DlibHog, Faces, _reduce, align, credible, landmarks, similarity_transform
+from ..faces import EYE_DISTANCE, SIZE, DlibHog, Faces, align, credible, landmarks, reduce_image, similarity_transform
 from ..masking import CANONICAL_BOX, head_pose, hull_mask
 from ..recognition.base import crops_of
 from ..scorers.pixels import face_window
@@ -116,7 +116,7 @@ class Portrait:
         """(picture (height, width, 3), mask of what lies inside the photograph) after a similarity (2, 3)."""
         scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
         side = max(width, height)
-        image, inner = _reduce(self.image, matrix, scale, side) if scale < 0.5 else (self.image, matrix)
+        image, inner = reduce_image(self.image, matrix, scale, side) if scale < 0.5 else (self.image, matrix)
         picture = cv2.warpAffine(image, inner, (width, height), borderMode=cv2.BORDER_REPLICATE)
         right, bottom = self.image.shape[1] - 0.5, self.image.shape[0] - 0.5
         corners = np.array([[-0.5, -0.5, 1], [right, -0.5, 1], [right, bottom, 1], [-0.5, bottom, 1]]) @ matrix.T

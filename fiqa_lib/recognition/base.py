@@ -13,26 +13,12 @@ from torch.nn import functional
 from .. import verification
 from ..cache import content_key
 from ..errors import DataError
-from ..faces import CANONICAL_EYES, SIZE, Faces, similarity_transform
+from ..faces import CANONICAL_EYES, SIZE, crops_of, similarity_transform
 
 ARCFACE_SIZE = 112
 """Side in pixels of the crop that ArcFace introduced and most published recognisers use."""
 ARCFACE_EYES = np.array([[38.2946, 51.6963], [73.5318, 51.5014]])
 """Eye centres in that crop as (x, y): on the picture's left, on its right (insightface's five-point template)."""
-
-
-def crops_of(faces):
-    """The canonical crops of `Faces`, or of an array that already is (N, 192, 192, 3) uint8, checked.
-
-    Raises DataError for any other shape or type, so that a picture that was never aligned is not embedded by mistake.
-    """
-    images = faces.images if isinstance(faces, Faces) else np.asarray(faces)
-    if images.ndim != 4 or images.shape[1:] != (SIZE, SIZE, 3) or images.dtype != np.uint8:
-        raise DataError(
-            f"expected aligned faces: Faces, or uint8 of shape (N, {SIZE}, {SIZE}, 3); got {images.dtype} "
-            f"{images.shape}. faces.extract_faces makes them from a photograph"
-        )
-    return images
 
 
 # --- crops -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,50 @@
+"""Faces: reading photographs, detecting faces in them, aligning those to one canonical crop, masking the background.
+
+`images`: image files. `detection`: detectors. `alignment`: landmarks and the canonical crop. `faces`: the `Faces` that
+the whole library works on, and how a photograph becomes them. `masking`: face masks and head pose from 68 landmarks.
+"""
+
+from .alignment import (
+    CANONICAL_EYES,
+    CANONICAL_POINTS,
+    CHIP_ORIGIN,
+    EYE_DISTANCE,
+    LANDMARK_BOX,
+    SIZE,
+    align,
+    geometry,
+    landmarks,
+    reduce_image,
+    similarity_transform,
+)
+from .detection import Detection, DlibHog, centred_box, credible
+from .faces import ATTRIBUTES, Faces, attribute_table, crops_of, extract_faces
+from .images import decode_image, find_images, read_image, to_rgb_uint8, write_image
+
+__all__ = [
+    "ATTRIBUTES",
+    "CANONICAL_EYES",
+    "CANONICAL_POINTS",
+    "CHIP_ORIGIN",
+    "EYE_DISTANCE",
+    "LANDMARK_BOX",
+    "SIZE",
+    "Detection",
+    "DlibHog",
+    "Faces",
+    "align",
+    "attribute_table",
+    "centred_box",
+    "credible",
+    "crops_of",
+    "decode_image",
+    "extract_faces",
+    "find_images",
+    "geometry",
+    "landmarks",
+    "read_image",
+    "reduce_image",
+    "similarity_transform",
+    "to_rgb_uint8",
+    "write_image",
+]

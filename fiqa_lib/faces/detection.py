@@ -1,0 +1,115 @@
+"""Where the faces of a photograph are: detectors, and which of their answers to believe.
+
+A detector is any callable that takes an (H, W, 3) uint8 RGB image and returns a list of `Detection`, best score first.
+A detector whose answer can change with its settings shows them in its `repr`: caches of crops use it as a name.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+
+class Detection(NamedTuple):
+    """One detected face.
+
+    Attributes
+    ----------
+    x, y : float
+        Left and top of the box, in pixels of the photograph; the box may reach past its border.
+    width, height : float
+        Size of the box in pixels.
+    score : float
+        The detector's own score; higher is surer. Not comparable between detectors.
+    landmarks : array (5, 2) or None, default=None
+        (x, y) of the five points of `alignment.CANONICAL_POINTS`, from a detector that finds them itself. None:
+        `alignment.landmarks` finds them in the box.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    score: float
+    landmarks: np.ndarray | None = None
+
+
+class DlibHog:
+    """dlib's HOG face detector (frontal to half profile), run at suitable sizes and margins.
+
+    The detector sees faces of about 80 pixels and more. Photographs are therefore enlarged (at most twice) or reduced
+    so that their longer side is about `working_side`; where nothing is found, twice that is tried, and last a
+    replicated margin, for portraits whose head fills the frame.
+
+    Parameters
+    ----------
+    working_side : int, default=1000
+        Pixels of the longer side in the first try.
+    threshold : float, default=0.0
+        Detections below this score are dropped. 0 is dlib's own; negative finds more, and more that are no faces.
+    margin : float, default=0.3
+        Margin of the last try as a share of the shorter side. 0 switches that try off.
+    """
+
+    def __init__(self, working_side=1000, threshold=0.0, margin=0.3):
+        self.working_side, self.threshold, self.margin = working_side, threshold, margin
+
+    def __repr__(self):
+        return f"DlibHog(working_side={self.working_side}, threshold={self.threshold}, margin={self.margin})"
+
+    def __call__(self, image):
+        """Detections in an (H, W, 3) uint8 RGB image, best score first."""
+        height, width = image.shape[:2]
+        longer = max(height, width)
+        scales = []
+        for side in (self.working_side, 2 * self.working_side):
+            scale = min(2.0, side / longer)
+            if scale not in scales and scale * min(height, width) >= 1:
+                scales.append(scale)
+        for scale in scales:
+            if detections := self._run(image, scale):
+                return detections
+        pad = round(self.margin * min(height, width))
+        if pad == 0 or not scales:
+            return []
+        padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+        detections = self._run(padded, min(2.0, 2 * self.working_side / (longer + 2 * pad)))
+        return [d._replace(x=d.x - pad, y=d.y - pad) for d in detections]
+
+    def _run(self, image, scale):
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        scaled = image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=method)
+        boxes, scores, _ = _dlib_detector().run(np.ascontiguousarray(scaled), 0, self.threshold)
+        detections = [
+            Detection(b.left() / scale, b.top() / scale, b.width() / scale, b.height() / scale, float(s))
+            for b, s in zip(boxes, scores, strict=True)
+        ]
+        return sorted(detections, key=lambda d: -d.score)
+
+
+@functools.cache
+def _dlib_detector():
+    import dlib
+
+    return dlib.get_frontal_face_detector()
+
+
+def centred_box(image):
+    """The middle 60% of the shorter side as a `Detection` of score NaN, for photographs without a detected face."""
+    height, width = image.shape[:2]
+    side = 0.6 * min(height, width)
+    return Detection((width - side) / 2, (height - side) / 2, side, side, float("nan"))
+
+
+def credible(detections):
+    """Drop detections that score less than a quarter of the best one, and sort the rest from the largest box down.
+
+    A detector run at its own threshold also returns a few textures with a score near 0. Their boxes may be larger than
+    the face's: without this the "largest face" of a portrait can be a sleeve.
+    """
+    best = max((d.score for d in detections), default=0.0)
+    kept = [d for d in detections if d.score >= best / 4 or d.score == best]
+    return sorted(kept, key=lambda d: (-d.width * d.height, -d.score))
