@@ -134,7 +134,9 @@ def shuffled(n_rows, batch_size, generator):
     return lambda epoch: torch.randperm(n_rows, generator=generator).split(batch_size)
 
 
-def fit_rows(module, loss, train, held_out, *, epochs, patience, learning_rate, batch_size, generator, weight_decay=0.0):
+def fit_rows(
+    module, loss, train, held_out, *, epochs, patience, learning_rate, batch_size, generator, weight_decay=0.0
+):
     """Train a module on tensors by AdamW with early stopping; it ends in evaluation mode.
 
     Parameters

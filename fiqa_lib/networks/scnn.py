@@ -174,7 +174,7 @@ class SCNN(nn.Module):
 
 
 def fused(maps):
-    """The layers `SCNN.maps` with each batch norm folded into its convolution: same output in evaluation, but faster."""
+    """The layers `SCNN.maps` with each batch norm folded into its convolution: the same in evaluation, but faster."""
     layers = []
     for convolution, norm in zip(maps[0::3], maps[1::3], strict=True):
         layers += [nn.utils.fuse_conv_bn_eval(convolution, norm), nn.ReLU(inplace=True)]
@@ -259,11 +259,12 @@ def pretrain(images, *, n_patches=4000, patch=64, batch=32, rate=2e-3, random_st
     patches, classes = distorted_patches(images, n_patches, patch=patch, random_state=random_state)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(random_state)
-        network = SCNN().to(memory_format=torch.channels_last)
+        network = SCNN()
         for layer in network.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
+    network.to(memory_format=torch.channels_last)
     steps = max(len(patches) // batch, 1)
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.2)
