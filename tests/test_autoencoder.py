@@ -7,8 +7,9 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
-from fiqa_lib.autoencoder import SIZES, StackedAutoencoder, held_out_rows, layer_widths
 from fiqa_lib.errors import DataError
+from fiqa_lib.networks.autoencoder import SIZES, StackedAutoencoder, layer_widths
+from fiqa_lib.networks.fit import held_out_rows
 
 
 def on_a_plane(n=300, width=30, rank=3, noise=0.05, seed=0):

@@ -166,7 +166,8 @@ def training_material(faces, look, n_copies, random_state, extra=None):
     for start in range(0, len(faces), rows):
         part = with_copies(faces[start : start + rows], n_copies, random_state=random_state)
         features, embeddings = look(part.images)
-        columns = {"features": features, "mirrored": look(mirror(part.images), embed=False)[0], "embeddings": embeddings}
+        mirrored, _ = look(mirror(part.images), embed=False)
+        columns = {"features": features, "mirrored": mirrored, "embeddings": embeddings}
         columns |= {"identities": part.identities, "sources": photographs(part), "clean": is_clean(part)}
         parts.append(columns | {name: column(part, embeddings) for name, column in (extra or {}).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
