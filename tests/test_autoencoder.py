@@ -145,16 +145,6 @@ def test_a_constant_column_does_no_harm():
         assert np.isfinite(coder.reconstruct(rows)).all()
 
 
-def test_state_comes_back():
-    rows = on_a_plane()
-    coder = StackedAutoencoder((8, 3), "unit", pretrain_epochs=2, epochs=2).fit(rows)
-    again = StackedAutoencoder((8, 3), "unit").set_state(coder.get_state())
-    np.testing.assert_array_equal(again.transform(rows), coder.transform(rows))
-    np.testing.assert_array_equal(again.unexplained(rows), coder.unexplained(rows))
-    with pytest.raises(KeyError, match="scale"):
-        StackedAutoencoder((8, 3)).set_state({"shift": np.zeros(30)})
-
-
 def test_sizes_by_name_number_and_list():
     assert layer_widths("original") == (7500, 2500, 250, 50) == SIZES["original"]
     assert layer_widths(12) == (12,) and layer_widths([9, 3]) == (9, 3)

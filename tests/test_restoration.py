@@ -363,13 +363,6 @@ def test_measures_as_a_literal_implementation(three, tiny):
         assert found["ssim"][row] == pytest.approx(expected, abs=1e-4)
 
 
-def test_restored_faces_keep_who_they_show(three, tiny):
-    found = tiny.restore(three)
-    assert isinstance(found, Faces) and list(found.identities) == list(three.identities)
-    np.testing.assert_array_equal(tiny.restore(three.images), found.images)
-    np.testing.assert_array_equal(found.images[..., 0], found.images[..., 2])
-
-
 def test_snapshot_is_an_earlier_generator(three, tiny):
     early = tiny.at(4)
     assert not np.array_equal(early.generate(three), tiny.generate(three))

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..errors import DataError
-from ..state import module_state, restore_module
 from .fit import check_whole_numbers, fit_rows, held_out_rows
 
 SIZES = {"original": (7500, 2500, 250, 50), "small": (256, 50)}
@@ -194,7 +193,7 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
         return self._scaled(X)
 
     def build(self, n_features, generator=None):
-        """Make encoder and decoder, mirror images of each other, untrained; `fit` and `set_state` call this.
+        """Make encoder and decoder, mirror images of each other, untrained; `fit` calls this.
 
         Parameters
         ----------
@@ -233,28 +232,6 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
             generator=generator,
         )
         return [(stage, *row) for row in history]
-
-    def get_state(self):
-        """What `fit` learned, as a dict of name -> array; the history is left out."""
-        check_is_fitted(self)
-        layers = module_state(self.encoder_, "encoder.") | module_state(self.decoder_, "decoder.")
-        return {"shift": self.shift_, "scale": self.scale_, "centre": self.centre_, **layers}
-
-    def set_state(self, arrays):
-        """Restore what `get_state` of an autoencoder with the same sizes gave.
-
-        Raises
-        ------
-        KeyError, RuntimeError
-            An array is missing or of another shape.
-        """
-        self.shift_, self.scale_, self.centre_ = (
-            np.asarray(arrays[name], np.float32) for name in ("shift", "scale", "centre")
-        )
-        self.build(len(self.shift_))
-        restore_module(self.encoder_, arrays, "encoder.")
-        restore_module(self.decoder_, arrays, "decoder.")
-        return self
 
 
 def layer_widths(sizes):

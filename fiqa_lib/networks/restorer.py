@@ -21,12 +21,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import state
 from ..errors import DataError
-from ..faces import Faces
 from ..recognition.base import crops_of
 from ..training import identified
 from .faceqgen_training import HISTORY, GanTraining, chosen_device, flat, numbered, part_of
 from .fit import check_whole_numbers
-from .unet_gan import Discriminator, Generator, as_images, luminance
+from .unet_gan import Discriminator, Generator, luminance
 
 MEASURES = ("mse", "ssim", "d_input", "d_restored")
 """Columns of `Restorer.measures`, higher for better faces: minus the MSE, the SSIM, the discriminator on both."""
@@ -189,27 +188,12 @@ class Restorer(RestorerParameters):
     # --- use
 
     def generate(self, faces):
-        """Restorations as the networks see them: Faces or array (N, 192, 192, 3) uint8 -> (N, S, S) float32, 0..1."""
+        """Restorations as the networks see them: Faces or array (N, 192, 192, 3) uint8 -> (N, S, S) float32, 0..1.
+
+        `unet_gan.as_images` makes canonical crops of them, for any recogniser or scorer.
+        """
         check_is_fitted(self)
         return self._generate(luminance(crops_of(faces), self.size))
-
-    def restore(self, faces):
-        """Restored faces as canonical crops, for any recogniser or scorer.
-
-        Parameters
-        ----------
-        faces : Faces or array (N, 192, 192, 3) uint8
-            Faces to restore.
-
-        Returns
-        -------
-        Faces (identities, names and attributes kept) or array (N, 192, 192, 3) uint8, as handed in
-            Grey. Around the window of the networks the border is repeated.
-        """
-        images = as_images(self.generate(faces))
-        if not isinstance(faces, Faces):
-            return images
-        return Faces(images, faces.identities, faces.names, faces.attributes)
 
     def measures(self, faces, names=MEASURES):
         """How alike a face and its restoration are, and the discriminator's verdicts: all higher for better faces.

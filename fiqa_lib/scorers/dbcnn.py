@@ -373,7 +373,7 @@ class DBCNN(Scorer):
         """Second stage: a few steps of all weights, in place. Batch norm keeps its statistics."""
         rng = np.random.default_rng(self.random_state)
         order = [rng.permutation(len(images)) for _ in range(1 + self.n_tuning // len(images))]
-        order, truth = np.concatenate(order)[: self.n_tuning], torch.from_numpy(targets).float()
+        order, truth = np.concatenate(order)[: self.n_tuning], torch.tensor(targets, dtype=torch.float32)
 
         def loss(rows):
             return functional.mse_loss(network(_tensor(images[rows])), truth[rows])
