@@ -239,13 +239,12 @@ class Restorer(RestorerParameters):
 
     def _in_chunks(self, module, pictures):
         """A network on (N, S, S) pictures: (N, 1, ...) float32."""
-        device = chosen_device(self.device)
-        module, outputs = module.to(device), [np.zeros((0, 1, self.size, self.size), np.float32)]
         if len(pictures) == 0:
-            return outputs[0]
+            return np.zeros((0, 1, self.size, self.size), np.float32)
+        device = chosen_device(self.device)
+        module, parts = module.to(device), torch.from_numpy(np.ascontiguousarray(pictures))[:, None].split(CHUNK)
         with torch.inference_mode():
-            tensors = torch.from_numpy(np.ascontiguousarray(pictures))[:, None].split(CHUNK)
-            return np.concatenate([module(part.to(device)).cpu().numpy() for part in tensors])
+            return np.concatenate([module(part.to(device)).cpu().numpy() for part in parts])
 
     # --- what was learned
 

@@ -331,8 +331,8 @@ class DBCNN(Scorer):
             raise WeightsError(f"stream='vgg16' needs a file of weights: vgg_weights=PATH. {VGG16_SOURCE}")
         training = self.training_faces(faces)
         targets = targets_of(training, self.target)
-        clean, settings = training.images[is_clean(training)], {"n_patches": self.n_patches, "patch": self.patch}
-        first = scnn.pretrained(clean, random_state=self.random_state, **settings)
+        settings = {"n_patches": self.n_patches, "patch": self.patch, "random_state": self.random_state}
+        first = scnn.pretrained(training.images[is_clean(training)], **settings)
         network = self.build_network(first.maps, self.vgg_weights)
         images = training.images if change is None else change(training)
         self.fit_linear(network, images, targets)

@@ -150,10 +150,9 @@ class Distilled(Scorer):
 
     @classmethod
     def load(cls, path, **parameters):
+        """As `Scorer.load`."""
         scorer = super().load(path, **parameters)
         return scorer.set_params(taught_by=tuple(scorer.taught_by))  # JSON knows lists only
-
-    load.__func__.__doc__ = Scorer.load.__doc__
 
     def set_state(self, arrays):
         self.mean_, self.scale_, self.coef_ = arrays["mean"], arrays["scale"], arrays["coef"]

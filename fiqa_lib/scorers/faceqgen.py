@@ -26,10 +26,8 @@ class FaceQgenScore(RestorerParameters, Scorer):
     resumes = True
     built_on = (restorer, faceqgen_training, unet_gan, fit)
     silent = ("device", "verbose")
-    quick = {
-        **{"size": 32, "width": 8, "n_copies": 2, "n_own": 4},
-        **{"n_steps": 30, "batch_size": 8, "n_identity": 2, "n_snapshots": 1},
-    }
+    quick = {"size": 32, "width": 8, "n_copies": 2, "n_own": 4}
+    quick |= {"n_steps": 30, "batch_size": 8, "n_identity": 2, "n_snapshots": 1}
     measure = None  # the column of `Restorer.measures` that is the score
 
     def fit(self, faces, identities=None, checkpoint=None):

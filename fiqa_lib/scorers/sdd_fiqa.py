@@ -124,8 +124,8 @@ def layer_statistics(recogniser, images, batch_size=None):
             for start in range(0, len(images), step):
                 embeddings.append(recogniser.module(recogniser.preprocess(images[start : start + step])).cpu().numpy())
                 shapes = [shape for shape, _ in outputs.values()] + [None]
-                ends = [found for n, (_, found) in outputs.items() if shapes[n] != shapes[n + 1]]
-                statistics.append(torch.cat(ends, dim=1).cpu().numpy())
+                stages = [summary for n, (_, summary) in outputs.items() if shapes[n] != shapes[n + 1]]
+                statistics.append(torch.cat(stages, dim=1).cpu().numpy())
     finally:
         for hook in hooks:
             hook.remove()
