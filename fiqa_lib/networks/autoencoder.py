@@ -201,6 +201,10 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
             Columns of the input.
         generator : torch.Generator, default=None
             Draws the weights. None: they are arbitrary.
+
+        Returns
+        -------
+        self
         """
         widths, unit = [n_features, *layer_widths(self.sizes)], self.scaling == "unit"
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
@@ -216,6 +220,7 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
                 if isinstance(module, nn.Linear):
                     nn.init.xavier_uniform_(module.weight, generator=generator)
                     nn.init.zeros_(module.bias)
+        return self
 
     def _train(self, stage, module, train, validation, epochs, generator):
         """Train a coder to restore rows; returns the rows of its history."""

@@ -219,16 +219,13 @@ class ScoreBasedFQA(Scorer):
         held_out = held_out_rows(len(target), people, self.validation_share, generator)
         self.autoencoders_, codes = {}, []
         for name in names:
-            self.autoencoders_[name] = self._autoencoder(self.sizes).fit(inputs[name], held_out=held_out)
+            coder = self._autoencoder(self.sizes, self.scaling)
+            self.autoencoders_[name] = coder.fit(inputs[name], held_out=held_out)
             codes.append(self.autoencoders_[name].transform(inputs[name]))
-        joined = np.concatenate(codes, 1)
-        fusion = StackedAutoencoder(self.fusion, "standard", **self._pretraining()).fit(joined, held_out=held_out)
+        fusion = self._autoencoder(self.fusion, "standard").fit(np.concatenate(codes, 1), held_out=held_out)
         self.scales_ = {name: (coder.shift_, coder.scale_) for name, coder in self.autoencoders_.items()}
-        self.network_ = _Network(
-            [copy.deepcopy(coder.encoder_) for coder in self.autoencoders_.values()],
-            fusion,
-            _Dropout(self.dropout, generator),
-        )
+        encoders = [copy.deepcopy(coder.encoder_) for coder in self.autoencoders_.values()]
+        self.network_ = _Network(encoders, fusion, _Dropout(self.dropout, generator))
         coders = {**self.autoencoders_, "fusion": fusion}
         histories = [coder.history_.assign(part=part) for part, coder in coders.items()]
         histories.append(self._tune(inputs, target, held_out, generator))
@@ -263,12 +260,9 @@ class ScoreBasedFQA(Scorer):
         table = pd.DataFrame(history, columns=["epoch", "loss", "validation"])
         return table.assign(part="classifier", stage="tuning")
 
-    def _autoencoder(self, sizes):
-        return StackedAutoencoder(sizes, self.scaling, **self._pretraining())
-
-    def _pretraining(self):
+    def _autoencoder(self, sizes, scaling):
         epochs = {"pretrain_epochs": self.pretrain_epochs, "epochs": self.pretrain_epochs}
-        return {**epochs, "random_state": self.random_state}
+        return StackedAutoencoder(sizes, scaling, **epochs, random_state=self.random_state)
 
     def _check_parameters(self):
         for name, known in (("tune", ("all", "head")), ("grading", ("severity", "recognition"))):
@@ -297,7 +291,7 @@ class ScoreBasedFQA(Scorer):
 
     def predict(self, faces):
         """The likeliest grade of each face: (N,) str."""
-        return self.classes_[self.predict_proba(faces).argmax(1)] if len(crops_of(faces)) else np.zeros(0, "<U7")
+        return self.classes_[self.predict_proba(faces).argmax(1)]
 
     def _score(self, images, faces):
         return expected_grade(self.predict_proba(images))
@@ -321,13 +315,10 @@ class ScoreBasedFQA(Scorer):
     def set_state(self, arrays):
         names = self.feature_names()
         self.scales_ = {name: (arrays[f"shift.{name}"], arrays[f"scale.{name}"]) for name in names}
-        encoders = []
-        for name in names:
-            coder = self._autoencoder(self.sizes)
-            coder.build(len(arrays[f"shift.{name}"]))
-            encoders.append(coder.encoder_)
-        fusion = StackedAutoencoder(self.fusion, "standard")
-        fusion.build(len(names) * layer_widths(self.sizes)[-1])
+        encoders = [
+            self._autoencoder(self.sizes, self.scaling).build(len(x)).encoder_ for x, _ in self.scales_.values()
+        ]
+        fusion = self._autoencoder(self.fusion, "standard").build(len(names) * layer_widths(self.sizes)[-1])
         # places for what the state holds: two arrays, since the network's buffers share their memory
         fusion.shift_, fusion.scale_ = np.zeros((2, fusion.n_features_in_), np.float32)
         self.network_ = restore_module(_Network(encoders, fusion, nn.Identity()), arrays, "network.")
