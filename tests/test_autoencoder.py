@@ -7,8 +7,9 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
-from fiqa_lib.autoencoder import SIZES, StackedAutoencoder, held_out_rows, layer_widths
 from fiqa_lib.errors import DataError
+from fiqa_lib.networks.autoencoder import SIZES, StackedAutoencoder, layer_widths
+from fiqa_lib.networks.fit import held_out_rows
 
 
 def on_a_plane(n=300, width=30, rank=3, noise=0.05, seed=0):
@@ -142,16 +143,6 @@ def test_a_constant_column_does_no_harm():
     for scaling in ("standard", "unit"):
         coder = StackedAutoencoder((8, 3), scaling, pretrain_epochs=5, epochs=5).fit(rows)
         assert np.isfinite(coder.reconstruct(rows)).all()
-
-
-def test_state_comes_back():
-    rows = on_a_plane()
-    coder = StackedAutoencoder((8, 3), "unit", pretrain_epochs=2, epochs=2).fit(rows)
-    again = StackedAutoencoder((8, 3), "unit").set_state(coder.get_state())
-    np.testing.assert_array_equal(again.transform(rows), coder.transform(rows))
-    np.testing.assert_array_equal(again.unexplained(rows), coder.unexplained(rows))
-    with pytest.raises(KeyError, match="scale"):
-        StackedAutoencoder((8, 3)).set_state({"shift": np.zeros(30)})
 
 
 def test_sizes_by_name_number_and_list():

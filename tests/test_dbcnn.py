@@ -9,9 +9,9 @@ from fiqa_lib.datasets import split_by_identity
 from fiqa_lib.degradations import degrade, random_degradations
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faces import Faces
+from fiqa_lib.networks.scnn import SCNN
 from fiqa_lib.recognition import IResNet, LbpHistograms
 from fiqa_lib.recognition.iresnet import IResNetModule
-from fiqa_lib.scnn import SCNN
 from fiqa_lib.scorers import dbcnn
 from fiqa_lib.scorers.dbcnn import (
     DBCNN,

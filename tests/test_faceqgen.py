@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from skimage.io import imsave
+from sklearn.base import clone
 
-from fiqa_lib import protocols, restoration, scoring
+from fiqa_lib import protocols, scoring
 from fiqa_lib.cli import main
+from fiqa_lib.networks import faceqgen_training, restorer
+from fiqa_lib.networks.faceqgen_training import GanTraining
 from fiqa_lib.scorers import SCORERS, faceqgen, fit_cached
 
 NAMES = [name for name, cls in SCORERS.items() if cls.family == "faceqgen"]
@@ -18,8 +21,8 @@ TINY = {"size": 32, "width": 8, "n_copies": 1, "n_own": 2, "n_steps": 4, "n_iden
 @pytest.fixture
 def trainings(monkeypatch):
     """How often a network was trained."""
-    count, go = [], restoration._Run.go
-    monkeypatch.setattr(restoration._Run, "go", lambda self, checkpoint=None: count.append(1) or go(self, checkpoint))
+    count, train = [], GanTraining.train
+    monkeypatch.setattr(GanTraining, "train", lambda self, checkpoint=None: count.append(1) or train(self, checkpoint))
     faceqgen._TRAINED.clear()
     yield count
     faceqgen._TRAINED.clear()
@@ -53,27 +56,27 @@ def test_what_one_saved_another_loads(few, tmp_path):
     path = SCORERS["faceqgen-ssim"](**TINY).fit(few).save(tmp_path / "network.npz")
     loaded = {name: SCORERS[name].load(path).score_samples(few) for name in NAMES}
     measured = SCORERS["faceqgen"].load(path).measures(few)
-    columns = {"faceqgen": "combined", **{f"faceqgen-{c.replace('_', '-')}": c for c in restoration.MEASURES}}
+    columns = {"faceqgen": "combined", **{f"faceqgen-{c.replace('_', '-')}": c for c in restorer.MEASURES}}
     assert columns.keys() == loaded.keys()
     for name, column in columns.items():
         np.testing.assert_array_equal(loaded[name], measured[column])
 
 
 def test_a_killed_fit_goes_on_from_the_cache(few, trainings, tmp_path, monkeypatch):
-    monkeypatch.setattr(restoration, "CHECKPOINT_EVERY", 1)
-    step = restoration._Run.step
+    monkeypatch.setattr(faceqgen_training, "CHECKPOINT_EVERY", 1)
+    step = GanTraining.step
 
-    def dies(self, number):
-        if number == 3:
+    def dies(self, batch):
+        if batch == [3]:
             raise KeyboardInterrupt
-        return step(self, number)
+        return step(self, batch)
 
-    monkeypatch.setattr(restoration._Run, "step", dies)
+    monkeypatch.setattr(GanTraining, "step", dies)
     with pytest.raises(KeyboardInterrupt):
         fit_cached(SCORERS["faceqgen"](**TINY), few, folder=tmp_path)
     assert [p.name.endswith(".checkpoint.npz") for p in tmp_path.iterdir()] == [True]
     made = []
-    monkeypatch.setattr(restoration._Run, "step", lambda self, number: made.append(number) or step(self, number))
+    monkeypatch.setattr(GanTraining, "step", lambda self, batch: made.extend(batch) or step(self, batch))
     fit_cached(SCORERS["faceqgen"](**TINY), few, folder=tmp_path)
     assert made == [3]
     assert not list(tmp_path.glob("*.checkpoint.npz")) and len(list(tmp_path.glob("faceqgen-*.npz"))) == 1
@@ -81,7 +84,7 @@ def test_a_killed_fit_goes_on_from_the_cache(few, trainings, tmp_path, monkeypat
 
 def test_combination_by_hand():
     measures = pd.DataFrame({"mse": [-1.0, -3], "ssim": [0.5, 0.5], "d_input": [1.0, 0], "d_restored": [2.0, 2]})
-    reference = pd.DataFrame({"mean": [-2.0, 0.5, 0.5, 1], "std": [1, 0, 0.5, 2]}, index=restoration.MEASURES)
+    reference = pd.DataFrame({"mean": [-2.0, 0.5, 0.5, 1], "std": [1, 0, 0.5, 2]}, index=restorer.MEASURES)
     np.testing.assert_allclose(faceqgen.combine(measures, reference), [(1 + 0 + 1 + 0.5) / 4, (-1 + 0 - 1 + 0.5) / 4])
 
 
@@ -151,6 +154,9 @@ def test_a_video_has_no_lines_of_files_and_none_is_made_to_wait_for_a_training(t
 
 
 def test_the_scorers_take_what_the_restorer_takes():
-    """The constructors list the same parameters, with the same defaults."""
-    expected = inspect.signature(restoration.Restorer)
+    """The constructors take the same parameters, with the same defaults, and scikit-learn can copy them."""
+    expected = inspect.signature(restorer.Restorer)
     assert all(inspect.signature(SCORERS[name]) == expected for name in NAMES)
+    scorer = SCORERS["faceqgen"](**TINY, recogniser="dlib", random_state=4)
+    assert clone(scorer).get_params() == scorer.get_params() and "random_state=4" in repr(scorer)
+    assert restorer.Restorer(**scorer.get_params()).get_params() == scorer.get_params()

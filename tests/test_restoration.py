@@ -11,11 +11,14 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from fiqa_lib import restoration, state
+from fiqa_lib import state
 from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import Faces
-from fiqa_lib.restoration import Discriminator, Generator, Restorer
+from fiqa_lib.networks import faceqgen_training, unet_gan
+from fiqa_lib.networks.faceqgen_training import GanTraining, choose_targets
+from fiqa_lib.networks.restorer import MEASURES, Restorer, health
+from fiqa_lib.networks.unet_gan import Discriminator, Generator, as_images, luminance
 
 TINY = {"size": 32, "width": 8, "n_copies": 1, "n_own": 2, "n_steps": 8, "n_identity": 2, "n_snapshots": 1}
 
@@ -42,7 +45,7 @@ def same_weights(one, other):
 
 
 def test_luminance_is_the_window_shrunk(orl):
-    found = restoration.luminance(orl.images[:3], 64)
+    found = luminance(orl.images[:3], 64)
     assert found.shape == (3, 64, 64) and found.dtype == np.float32
     grey = cv2.cvtColor(orl.images[1][36:186, 21:171], cv2.COLOR_RGB2GRAY).astype(float) / 255
     assert found[1].mean() == pytest.approx(grey.mean(), abs=1e-3)
@@ -50,19 +53,19 @@ def test_luminance_is_the_window_shrunk(orl):
 
 
 def test_canonical_puts_the_window_back_and_repeats_the_border(orl):
-    small = restoration.luminance(orl.images[:2], 64)
-    back = restoration.as_images(small)
+    small = luminance(orl.images[:2], 64)
+    back = as_images(small)
     assert back.shape == (2, 192, 192, 3) and back.dtype == np.uint8
-    np.testing.assert_allclose(restoration.luminance(back, 64), small, atol=0.12)
+    np.testing.assert_allclose(luminance(back, 64), small, atol=0.12)
     np.testing.assert_array_equal(back[:, 0], back[:, 36])
     np.testing.assert_array_equal(back[:, :, 0], back[:, :, 21])
 
 
 def test_embeddings_are_those_of_the_recogniser_and_have_gradients(orl, dlib_resnet):
-    small = restoration.luminance(orl.images[:4], 64)
+    small = luminance(orl.images[:4], 64)
     pictures = torch.from_numpy(small)[:, None].requires_grad_()
-    found = restoration.embed_luma(pictures, dlib_resnet)
-    expected = dlib_resnet.embed(restoration.as_images(small))
+    found = unet_gan.embed_luma(pictures, dlib_resnet)
+    expected = dlib_resnet.embed(as_images(small))
     np.testing.assert_allclose(found.detach().numpy(), expected, atol=0.01)
     (gradient,) = torch.autograd.grad(found.sum(), pictures)
     assert gradient.abs().sum() > 0
@@ -97,18 +100,18 @@ def test_one_verdict_sees_38_pixels():
 
 def test_losses_at_known_values():
     on_best, on_restored = torch.tensor([1.0, 0.5]), torch.tensor([0.0, 1.0])
-    assert float(restoration.discriminator_loss(on_best, on_restored)) == pytest.approx(0.125 + 0.5)
-    assert float(restoration.adversarial_loss(on_restored)) == pytest.approx(0.5)
+    assert float(unet_gan.discriminator_loss(on_best, on_restored)) == pytest.approx(0.125 + 0.5)
+    assert float(unet_gan.adversarial_loss(on_restored)) == pytest.approx(0.5)
     centre = torch.tensor([1.0, 1.0])
     a, b = torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([[5.0, 1.0], [1.0, 9.0]])
-    assert float(restoration.identity_loss(a, b, centre)) == pytest.approx(0.5)
+    assert float(unet_gan.identity_loss(a, b, centre)) == pytest.approx(0.5)
 
 
 # --- targets
 
 
 def test_target_is_the_photograph_the_frontal_detector_likes_best(orl):
-    people, rows = restoration.choose_targets(orl[:20])
+    people, rows = choose_targets(orl[:20])
     assert list(people) == ["s01", "s02"] and (rows // 10 == [0, 1]).all()
     from fiqa_lib.scorers import SCORERS
 
@@ -118,23 +121,23 @@ def test_target_is_the_photograph_the_frontal_detector_likes_best(orl):
 
 def test_damaged_faces_are_no_target_and_marks_and_mugshots_decide(three):
     both = Faces.concat([degrade(three, "jpeg", 0.0), degrade(three, "jpeg", 0.2)])
-    _, rows = restoration.choose_targets(both)
+    _, rows = choose_targets(both)
     assert (rows < len(three)).all()
     marked = three.with_attributes(target=np.arange(9) % 3 == 2)
-    assert list(restoration.choose_targets(marked)[1]) == [2, 5, 8]
+    assert list(choose_targets(marked)[1]) == [2, 5, 8]
     kinds = ["surveillance", "mugshot", "mugshot"] * 3
     poses = [None, "L1", "frontal"] * 3
-    assert list(restoration.choose_targets(three.with_attributes(kind=kinds, pose=poses))[1]) == [2, 5, 8]
+    assert list(choose_targets(three.with_attributes(kind=kinds, pose=poses))[1]) == [2, 5, 8]
     with pytest.raises(DataError, match="s01"):
-        restoration.choose_targets(three.with_attributes(target=np.arange(9) > 2))
+        choose_targets(three.with_attributes(target=np.arange(9) > 2))
 
 
 def test_who_is_shown_must_be_known(three):
     with pytest.raises(DataError, match="identities"):
-        restoration.choose_targets(three.images)
-    with pytest.raises(DataError, match="identities"):
+        choose_targets(three.images)
+    with pytest.raises(DataError, match="1 faces without identity"):
         Restorer(**TINY).fit(three, ["", *three.identities[1:]])
-    with pytest.raises(DataError, match="2 people"):
+    with pytest.raises(DataError, match="two or more people"):
         Restorer(**TINY).fit(three[:3])
 
 
@@ -176,9 +179,9 @@ def test_training_leaves_the_shared_recogniser_alone(three, dlib_resnet):
 
 def test_both_networks_learn_and_the_history_says_when(three):
     run = Restorer(**(TINY | {"n_steps": 30})).fit(three)
-    assert list(run.history_) == list(restoration.HISTORY) and len(run.history_) == 30
+    assert list(run.history_) == list(faceqgen_training.HISTORY) and len(run.history_) == 30
     assert run.history_["accuracy"].between(0, 1).all() and run.history_["updated"].isin([0, 1]).all()
-    assert (run.history_["updated"] == (run.history_["accuracy"] < restoration.BALANCE)).all()
+    assert (run.history_["updated"] == (run.history_["accuracy"] < faceqgen_training.BALANCE)).all()
     assert list(run.snapshots_) == [15]
 
 
@@ -190,10 +193,10 @@ def test_a_loss_with_weight_zero_is_left_out(three):
 
 @pytest.mark.parametrize("average", [0.0, 0.4, 0.99])
 def test_the_kept_generator_is_the_moving_average_of_all_steps(three, average):
-    run = restoration._Run(Restorer(**TINY, average=average), three, None)
+    run = GanTraining(Restorer(**TINY, average=average), three)
     expected = {name: value.copy() for name, value in state.module_state(run.generator).items()}
     for number in range(4):
-        run.step(number)
+        run.step([number])
         kept = min(average, (1 + number) / (10 + number))
         for name, value in state.module_state(run.generator).items():
             expected[name] = kept * expected[name] + (1 - kept) * value
@@ -211,21 +214,21 @@ class Killed(Exception):
 def test_a_run_that_was_killed_ends_with_the_same_weights(three, tmp_path, monkeypatch):
     settings = TINY | {"n_steps": 9}
     whole = Restorer(**settings).fit(three)
-    monkeypatch.setattr(restoration, "CHECKPOINT_EVERY", 2)
-    step, made = restoration._Run.step, []
+    monkeypatch.setattr(faceqgen_training, "CHECKPOINT_EVERY", 2)
+    step, made = GanTraining.step, []
 
-    def dies(self, number):
-        if number == 6:
+    def dies(self, batch):
+        if batch == [6]:
             raise Killed
-        made.append(number)
-        return step(self, number)
+        made.extend(batch)
+        return step(self, batch)
 
-    monkeypatch.setattr(restoration._Run, "step", dies)
+    monkeypatch.setattr(GanTraining, "step", dies)
     path = tmp_path / "run.npz"
     with pytest.raises(Killed):
         Restorer(**settings).fit(three, checkpoint=path)
     assert path.exists()
-    monkeypatch.setattr(restoration._Run, "step", lambda self, number: made.append(number) or step(self, number))
+    monkeypatch.setattr(GanTraining, "step", lambda self, batch: made.extend(batch) or step(self, batch))
     resumed = Restorer(**settings).fit(three, checkpoint=path)
     assert made == [*range(6), *range(6, 9)] and not path.exists()
     same_weights(resumed, whole)
@@ -234,9 +237,10 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(three, tmp_path, monke
 
 def test_a_killed_process_is_resumed(tmp_path):
     code = (
-        "import sys; from fiqa_lib import restoration; from fiqa_lib.datasets import load_orl\n"
-        "restoration.CHECKPOINT_EVERY = 1; faces = load_orl()[[0, 1, 10, 11]]\n"
-        f"restoration.Restorer(**({TINY!r} | {{'n_steps': int(sys.argv[1])}})).fit(faces, checkpoint=sys.argv[2])\n"
+        "import sys; from fiqa_lib.datasets import load_orl\n"
+        "from fiqa_lib.networks import faceqgen_training, restorer\n"
+        "faceqgen_training.CHECKPOINT_EVERY = 1; faces = load_orl()[[0, 1, 10, 11]]\n"
+        f"restorer.Restorer(**({TINY!r} | {{'n_steps': int(sys.argv[1])}})).fit(faces, checkpoint=sys.argv[2])\n"
     )
     path = tmp_path / "run.npz"
     process = subprocess.Popen([sys.executable, "-c", code, "100000", str(path)])
@@ -255,9 +259,9 @@ def test_a_killed_process_is_resumed(tmp_path):
 
 def test_checkpoint_of_another_run_is_refused_and_a_damaged_one_is_a_new_start(three, tiny, tmp_path):
     path = tmp_path / "run.npz"
-    run = restoration._Run(Restorer(**TINY, random_state=5), three, None)
-    run.history.append(run.step(0))
-    run.keep(path)
+    run = GanTraining(Restorer(**TINY, random_state=5), three)
+    run.step([0])
+    run.save(path)
     with pytest.raises(DataError, match=r"run\.npz.*another run"):
         Restorer(**TINY).fit(three, checkpoint=path)
     path.write_bytes(b"torn")
@@ -266,14 +270,14 @@ def test_checkpoint_of_another_run_is_refused_and_a_damaged_one_is_a_new_start(t
 
 def test_faces_that_are_degraded_already_are_taken_as_they_are(three):
     both = Faces.concat([degrade(three, "jpeg", 0.0), degrade(three, "jpeg", 0.5)])
-    run = restoration._Run(Restorer(**TINY), both, None)
+    run = GanTraining(Restorer(**TINY), both)
     assert len(run.inputs) == len(both)
-    assert len(restoration._Run(Restorer(**TINY), three, None).inputs) == 9 + 9 + 3 * 2
+    assert len(GanTraining(Restorer(**TINY), three).inputs) == 9 + 9 + 3 * 2
 
 
 def test_each_person_is_drawn_equally_often(orl):
     uneven = orl[[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]]  # ten photographs of one, one of the other
-    run = restoration._Run(Restorer(**(TINY | {"batch_size": 64})), uneven, None)
+    run = GanTraining(Restorer(**(TINY | {"batch_size": 64})), uneven)
     draws = np.concatenate([run.draw(k)[1].numpy() for k in range(20)])
     plain = np.abs(draws[:, 0] - run.targets[0]).mean((1, 2))
     mirrored = np.abs(draws[:, 0] - run.targets[0][:, ::-1]).mean((1, 2))
@@ -283,9 +287,9 @@ def test_each_person_is_drawn_equally_often(orl):
 
 def test_gpu_is_used_when_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert restoration.chosen_device() == "cuda" and restoration.chosen_device("cpu") == "cpu"
+    assert faceqgen_training.chosen_device() == "cuda" and faceqgen_training.chosen_device("cpu") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert restoration.chosen_device() == "cpu"
+    assert faceqgen_training.chosen_device() == "cpu"
 
 
 def test_progress_bar_on_standard_error_only_when_asked(three, capsys):
@@ -330,12 +334,12 @@ def test_polarity_of_each_measure(three, tiny):
     assert (same["mse"] == 0).all() and np.allclose(same["ssim"], 1)
     changed = with_networks(tiny, Negative(), Bright()).measures(three)
     assert (changed["mse"] < -0.01).all() and (changed["ssim"] < 0.5).all()
-    light = restoration.luminance(three.images, TINY["size"]).mean((1, 2))
+    light = luminance(three.images, TINY["size"]).mean((1, 2))
     np.testing.assert_allclose(changed["d_input"], light, atol=1e-5)
     np.testing.assert_allclose(changed["d_restored"], 1 - light, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", restoration.MEASURES)
+@pytest.mark.parametrize("name", MEASURES)
 def test_a_measure_alone_is_that_of_all(three, tiny, name):
     alone = tiny.measures(three, [name])
     pd.testing.assert_frame_equal(alone, tiny.measures(three)[[name]])
@@ -349,7 +353,7 @@ def test_what_is_not_asked_for_is_not_computed(three, tiny):
 
 def test_measures_as_a_literal_implementation(three, tiny):
     found, restored = tiny.measures(three), tiny.generate(three)
-    pictures = restoration.luminance(three.images, TINY["size"])
+    pictures = luminance(three.images, TINY["size"])
     for row in range(3):
         a, b = pictures[row].astype(float), restored[row].astype(float)
         assert found["mse"][row] == pytest.approx(-np.mean((a - b) ** 2), rel=1e-4)
@@ -357,13 +361,6 @@ def test_measures_as_a_literal_implementation(three, tiny):
             a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
         assert found["ssim"][row] == pytest.approx(expected, abs=1e-4)
-
-
-def test_restored_faces_keep_who_they_show(three, tiny):
-    found = tiny.restore(three)
-    assert isinstance(found, Faces) and list(found.identities) == list(three.identities)
-    np.testing.assert_array_equal(tiny.restore(three.images), found.images)
-    np.testing.assert_array_equal(found.images[..., 0], found.images[..., 2])
 
 
 def test_snapshot_is_an_earlier_generator(three, tiny):
@@ -386,21 +383,21 @@ def faces_of(n_people, seed=0):
 
 def test_a_copying_generator_is_found():
     inputs, targets, people = faces_of(4)
-    copied = restoration.health(inputs, inputs, targets, people, targets.mean(0))
+    copied = health(inputs, inputs, targets, people, targets.mean(0))
     assert copied.change == 0 and copied.copies and not copied.collapsed
 
 
 def test_a_collapsed_generator_is_found():
     inputs, targets, people = faces_of(4)
     mean = targets.mean(0)
-    same = restoration.health(inputs, np.broadcast_to(mean, inputs.shape), targets, people, mean)
+    same = health(inputs, np.broadcast_to(mean, inputs.shape), targets, people, mean)
     assert same.variety < 1e-6 and same.collapsed and not same.copies and same.to_mean == 0
 
 
 def test_a_perfect_generator_is_healthy():
     inputs, targets, people = faces_of(4)
-    found = restoration.health(inputs, targets, targets, people, targets.mean(0))
+    found = health(inputs, targets, targets, people, targets.mean(0))
     assert found.change == pytest.approx(1) and found.variety == pytest.approx(1) and found.to_target == 0
     assert not found.copies and not found.collapsed
     with pytest.raises(DataError, match="2 people"):
-        restoration.health(inputs[:3], targets[:3], targets[:3], people[:3], targets.mean(0))
+        health(inputs[:3], targets[:3], targets[:3], people[:3], targets.mean(0))

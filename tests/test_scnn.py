@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from fiqa_lib import scnn
 from fiqa_lib.errors import DataError
-from fiqa_lib.scnn import CLASSES, DISTORTIONS, SCNN, distort, distorted_patches
+from fiqa_lib.networks import scnn
+from fiqa_lib.networks.scnn import CLASSES, DISTORTIONS, SCNN, distort, distorted_patches
 
 
 @pytest.fixture(scope="module")

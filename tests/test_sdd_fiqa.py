@@ -268,13 +268,14 @@ def test_copies_are_made_a_few_at_a_time_and_all_the_same(split, monkeypatch):
     """Memory is bounded by a chunk; what is learned does not depend on it."""
     import fiqa_lib.scorers.sdd_fiqa as module
 
-    whole = SddFiqa("pixels", **FAST)._look(split[0][:20])
+    look = SddFiqa("pixels", **FAST)._look
+    whole = module.training_material(split[0][:20], look, 1, 0)
     monkeypatch.setattr(module, "CHUNK", 6)
-    parts = SddFiqa("pixels", **FAST)._look(split[0][:20])
-    one, two = (np.lexsort([a[3][1], a[3][2], a[0].sum((1, 2, 3))]) for a in (whole, parts))
-    np.testing.assert_array_equal(whole[0][one], parts[0][two])
-    np.testing.assert_array_equal(whole[1][one], parts[1][two])
-    assert len(parts[0]) == 40 and parts[3][2].sum() == 20
+    parts = module.training_material(split[0][:20], look, 1, 0)
+    one, two = (np.lexsort([m["sources"], m["clean"], m["features"].sum((1, 2, 3))]) for m in (whole, parts))
+    for name in whole:
+        np.testing.assert_array_equal(whole[name][one], parts[name][two], err_msg=name)
+    assert len(parts["features"]) == 40 and parts["clean"].sum() == 20
 
 
 def test_published_samples_are_at_hand(split):

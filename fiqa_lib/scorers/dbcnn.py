@@ -12,12 +12,14 @@ from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn import functional
 
-from .. import scnn, state
+from .. import state
 from ..degradations import CLEAN, random_degradations
 from ..errors import DataError, WeightsError
 from ..faces import Faces
+from ..networks import fit, scnn
 from ..recognition import DlibResNet, IResNet, as_recogniser
 from ..recognition.checkpoints import Source, fill, read_layers
+from ..training import is_clean
 from .base import Scorer, register
 from .pixels import face_window
 
@@ -36,27 +38,32 @@ VGG16_SOURCE = Source("torchvision", "vgg16-397923af.pth", "https://docs.pytorch
 CHUNK = 4  # small: the maps of a few pictures fit the processor's cache
 TUNING_BATCH = 8  # as published
 
-# -------------------------------------------------------------------------------------------------------------- target
+# --- target
 
 
 def ssim_to_clean(images, clean):
-    """Structural similarity of each degraded face to its clean copy, over the face: (N,) float64, at most 1.
+    """Structural similarity of each degraded face to its clean copy, over the face.
 
     Wang, Bovik, Sheikh, Simoncelli 2004, with their Gaussian window, on the luminance; the mean over the face window
     (brows to mouth, cheek to cheek) of the map. A full-reference measure: it needs the clean copy, which a face in use
-    does not have. DBCNN learns to guess it without.
+    does not have. DBCNN learns to predict it without.
 
     Parameters
     ----------
     images, clean : arrays (N, 192, 192, 3) uint8
+        Degraded faces, and the clean copy of each.
+
+    Returns
+    -------
+    array (N,) float64
+        At most 1, the value of equal pictures.
     """
-    rows, columns = face_window()
     options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
-    found = []
-    for image, original in zip(images, clean, strict=True):
-        pair = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (image, original))
-        found.append(structural_similarity(*pair, **options)[1][rows, columns].mean())
-    return np.array(found)
+    values = []
+    for pair in zip(images, clean, strict=True):
+        grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pair)
+        values.append(structural_similarity(*grey, **options)[1][face_window()].mean())
+    return np.array(values)
 
 
 def targets_of(faces, target="ssim"):
@@ -67,13 +74,18 @@ def targets_of(faces, target="ssim"):
     faces : Faces
         For "ssim" and "severity" as `degradations` makes them, with `kind`, `severity` and `source`; for "ssim" the
         clean copies must be among them. For "opinion" with the attribute `opinion`.
-    target : {"ssim", "severity", "opinion"}
-        "ssim": `ssim_to_clean`. "severity": 1 - severity, which no picture shows, but we know. "opinion": what people
-        said (`opinion_sets`).
+    target : {"ssim", "severity", "opinion"}, default="ssim"
+        "ssim": `ssim_to_clean`. "severity": 1 - severity, which no picture shows, but we know. "opinion": ratings by
+        people (`opinion_sets`).
 
     Returns
     -------
     array (N,) float64
+
+    Raises
+    ------
+    DataError
+        An unknown target, a missing attribute, or a face without its clean copy.
     """
     if target not in TARGETS:
         raise DataError(f"there is no target {target!r}; known: {', '.join(TARGETS)}")
@@ -95,7 +107,7 @@ def targets_of(faces, target="ssim"):
     return ssim_to_clean(faces.images, faces.images[[row_of[name] for name in sources]])
 
 
-# ------------------------------------------------------------------------------------------------------------- network
+# --- network
 
 
 def recogniser_maps(recogniser):
@@ -119,9 +131,9 @@ def vgg16_maps(path=None):
 
     Parameters
     ----------
-    path : path, optional
-        A state dict in torchvision's layout (`features.0.weight` ...; the classifier may be in it). Without it the
-        weights are empty, to be filled by `set_state`.
+    path : path, default=None
+        A state dict in torchvision's layout (`features.0.weight` ...; the classifier may be in it). None: the weights
+        are arbitrary, to be filled by `set_state`.
 
     Raises
     ------
@@ -132,14 +144,14 @@ def vgg16_maps(path=None):
     for n_out in VGG16:
         if n_out == "pool":
             layers.append(nn.MaxPool2d(2, 2))
-            continue
-        layers += [nn.Conv2d(n_in, n_out, 3, 1, 1), nn.ReLU(inplace=True)]
-        n_in = n_out
+        else:
+            layers += [nn.Conv2d(n_in, n_out, 3, 1, 1), nn.ReLU(inplace=True)]
+            n_in = n_out
     module = nn.Sequential(*layers)
     if path is not None:
-        found = read_layers(path, VGG16_SOURCE, "features.0.weight")
-        found = {name: value for name, value in found.items() if name.startswith("features.")}
-        module = fill(module, found, lambda key: f"features.{key}", path, "VGG16", VGG16_SOURCE)
+        weights = read_layers(path, VGG16_SOURCE, "features.0.weight")
+        weights = {name: value for name, value in weights.items() if name.startswith("features.")}
+        module = fill(module, weights, lambda key: f"features.{key}", path, "VGG16", VGG16_SOURCE)
     return _Stream(module, scnn.normalise, 512)
 
 
@@ -183,7 +195,7 @@ class BilinearNetwork(nn.Module):
         return self.linear(self.features(x))[:, 0]
 
     def for_scoring(self):
-        """The same network with S-CNN's batch norms drawn into its convolutions; it shares the other weights."""
+        """The same network with S-CNN's batch norms folded into its convolutions; it shares the other weights."""
         quick = BilinearNetwork(scnn.fused(self.first), self.second)
         quick.linear = self.linear
         return quick.eval()
@@ -197,51 +209,54 @@ def bilinear(a, s):
     return functional.normalize(rooted)
 
 
-# -------------------------------------------------------------------------------------------------------------- scorer
+# --- scorer
 
 
 @register("dbcnn")
 class DBCNN(Scorer):
-    """Perceptual quality by deep bilinear pooling: S-CNN for what damage looks like, a second network for content.
+    """Perceptual quality by deep bilinear pooling: S-CNN for distortions, a second network for content.
 
-    Source: Zhang, Ma, Yan, Deng, Wang 2020 (arXiv 1907.02665). `fit` learns in three steps: S-CNN tells 39 distortions
-    apart (`scnn`); the linear unit is fitted with both streams frozen; all weights are tuned together.
+    Source: Zhang, Ma, Yan, Deng, Wang 2020 (arXiv 1907.02665). `fit` learns in three steps: S-CNN learns to classify 39
+    distortions (`networks.scnn`); the linear unit is fitted with both streams frozen; all weights are tuned together.
 
-    Faithful: both networks' form, the bilinear pooling, the order of training. Changed: with no opinions of people at
-    hand, the target is a measure against the clean copy; the recogniser's maps stand in for VGG16, whose weights are
-    the user's (`stream="vgg16"`); S-CNN learns on faces, with mild levels fit for their size; the linear unit is the
-    exact minimum of the squared error with ridge penalty instead of that of a descent; tuning is short.
+    **Faithful**: both networks' form, the bilinear pooling, the order of training. **Changed**: without human opinions,
+    the target is a measure against the clean copy; the recogniser's maps stand in for VGG16, whose weights are the
+    user's (`stream="vgg16"`); S-CNN learns on faces, with mild levels fit for their size; the linear unit is the exact
+    minimum of the squared error with ridge penalty instead of that of a descent; tuning is short.
 
-    Blind: to whether a face can be recognised. On bundled faces the mean score falls from 1.0 to 0.05 under noise and
-    to 0.6 under blur, but only to 0.85 with a face mask, 0.8 for a turned head and 0.75 behind sunglasses. A kind of
-    damage that it never met is seen, and misjudged in size (notebook 12). Darkness is damage to it; whether it takes
-    dark skin for that was not measured, since these few people cannot tell.
+    **Blind**: to whether a face can be recognised. On bundled faces the mean score falls from 1.0 to 0.05 under noise
+    and to 0.6 under blur, but only to 0.85 with a face mask, 0.8 for a turned head and 0.75 behind sunglasses. A kind
+    of degradation that was not in training is seen, and misjudged in size (notebook 12). Darkness counts as
+    degradation; whether dark skin does was not measured, since these few people cannot show it.
 
     Parameters
     ----------
-    target : {"ssim", "severity", "opinion"}
-        See `targets_of`.
-    n_copies : int
-        Degraded copies that `fit` makes of each face. Faces handed in that are degraded already are taken as they are.
-    kinds : sequence of str, optional
-        Of these copies. Default: `PERCEPTUAL`.
-    stream : {"recogniser", "vgg16"}
+    target : {"ssim", "severity", "opinion"}, default="ssim"
+        What is learned; see `targets_of`.
+    n_copies : int, default=2
+        Degraded copies that `fit` makes of each face, if none of the faces is degraded already.
+    kinds : sequence of str, default=None
+        Kinds of these copies. None: `PERCEPTUAL`.
+    stream : {"recogniser", "vgg16"}, default="recogniser"
         The second stream.
-    vgg_weights : path, optional
-        torchvision's state dict of VGG16, for `stream="vgg16"`; needed by `fit`, not by what was fitted.
-    n_patches, patch : int
-        For the pre-training of S-CNN; see `scnn.pretrain`.
-    alpha : float
+    vgg_weights : path, default=None
+        torchvision's state dict of VGG16, for `stream="vgg16"`; needed by `fit` only.
+    n_patches : int, default=4000
+        Patches for the pre-training of S-CNN; see `scnn.pretrain`.
+    patch : int, default=64
+        Their side in pixels.
+    alpha : float, default=0.01
         Ridge penalty of the linear unit.
-    n_tuning : int
+    n_tuning : int, default=80
         Pictures drawn for tuning all weights, in steps of 8; 0 leaves that out.
-    rate : float
+    rate : float, default=1e-5
         Learning rate of the tuning (Adam).
-    max_faces : int, optional
-        At most so many of the faces handed in, evenly spread over them.
-    recogniser : str or Recogniser
+    max_faces : int, default=None
+        Largest number of faces to use, evenly spread over those given. None: all.
+    recogniser : str or Recogniser, default="dlib"
         One with convolutional maps: dlib, ArcFace, MagFace, AdaFace.
-    random_state : int
+    random_state : int, default=0
+        Seed of copies, pre-training and tuning.
 
     Attributes
     ----------
@@ -249,7 +264,7 @@ class DBCNN(Scorer):
     """
 
     learns = True
-    built_on = (scnn,)
+    built_on = (scnn, fit)
     claims = ("uneven_light", "low_contrast", "gaussian_blur", "motion_blur", "low_light", "sensor_noise", "jpeg")
     cost = "two networks and one matrix product"
     quick = {"n_patches": 390, "patch": 32, "n_tuning": 8, "max_faces": 30}
@@ -293,28 +308,31 @@ class DBCNN(Scorer):
             Clean, or with degraded copies among them (attributes `kind`, `severity`, `source`); with the target
             "opinion" pictures as `opinion_sets.crops` gives them.
         identities : ignored
-        change : callable, optional
-            Faces -> images (N, 192, 192, 3): what is done to the faces before this judge sees them, such as masking.
-            The target stays that of the faces as they were, and S-CNN learns on them.
+        change : callable, default=None
+            Faces -> images (N, 192, 192, 3): applied to the faces before the network sees them, such as masking. The
+            target stays that of the unchanged faces, and S-CNN learns on them.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         DataError
-            When the target can't be told from these faces, or a parameter makes no sense.
+            The target can't be computed from these faces, or a parameter makes no sense.
         WeightsError
-            When VGG16's weights are missing.
+            VGG16's weights are missing.
         """
         if not isinstance(faces, Faces):
-            raise DataError("DBCNN learns from Faces: their names decide which damage each copy suffers")
+            raise DataError("DBCNN learns from Faces: their names decide how each copy is degraded")
         if len(faces) == 0:
             raise DataError("no faces to learn from")
         if self.stream == "vgg16" and self.vgg_weights is None:
             raise WeightsError(f"stream='vgg16' needs a file of weights: vgg_weights=PATH. {VGG16_SOURCE}")
         training = self.training_faces(faces)
         targets = targets_of(training, self.target)
-        first = scnn.pretrained(
-            clean_images(training), n_patches=self.n_patches, patch=self.patch, random_state=self.random_state
-        )
+        settings = {"n_patches": self.n_patches, "patch": self.patch, "random_state": self.random_state}
+        first = scnn.pretrained(training.images[is_clean(training)], **settings)
         network = self.build_network(first.maps, self.vgg_weights)
         images = training.images if change is None else change(training)
         self.fit_linear(network, images, targets)
@@ -324,9 +342,7 @@ class DBCNN(Scorer):
 
     def training_faces(self, faces):
         """The faces that `fit` learns from when `faces` are handed in: these and their degraded copies."""
-        table = faces.attributes
-        degraded = "kind" in table and (table["kind"] != CLEAN).any()
-        if degraded or self.target == "opinion":
+        if self.target == "opinion" or not is_clean(faces).all():
             return faces
         if self.max_faces is not None and self.max_faces < len(faces):
             faces = faces[np.unique(np.linspace(0, len(faces) - 1, self.max_faces).round().astype(int))]
@@ -356,15 +372,17 @@ class DBCNN(Scorer):
     def tune(self, network, images, targets):
         """Second stage: a few steps of all weights, in place. Batch norm keeps its statistics."""
         rng = np.random.default_rng(self.random_state)
-        order = np.concatenate([rng.permutation(len(images)) for _ in range(-(-self.n_tuning // len(images)))] or [[]])
+        order = [rng.permutation(len(images)) for _ in range(1 + self.n_tuning // len(images))]
+        order, truth = np.concatenate(order)[: self.n_tuning], torch.tensor(targets, dtype=torch.float32)
+
+        def loss(rows):
+            return functional.mse_loss(network(_tensor(images[rows])), truth[rows])
+
         optimiser = torch.optim.Adam(network.parameters(), lr=self.rate)
-        for start in range(0, self.n_tuning, TUNING_BATCH):
-            rows = order[start : min(start + TUNING_BATCH, self.n_tuning)].astype(int)
-            optimiser.zero_grad()
-            for part in np.array_split(rows, -(-len(rows) // CHUNK)):
-                error = network(_tensor(images[part])) - torch.from_numpy(targets[part]).float()
-                (error.square().sum() / len(rows)).backward()
-            optimiser.step()
+        fit.training_loop(
+            fit.gradient_step(optimiser, loss, at_once=CHUNK),
+            lambda epoch: [order[start : start + TUNING_BATCH] for start in range(0, self.n_tuning, TUNING_BATCH)],
+        )
         network.requires_grad_(False)
 
     def _score(self, images, faces):
@@ -381,23 +399,15 @@ class DBCNN(Scorer):
         self.network_ = state.restore_module(self.build_network(scnn.SCNN().maps), arrays).requires_grad_(False)
 
 
-def clean_images(faces):
-    """The images of the faces to which nothing was done; all where that is not known."""
-    table = faces.attributes
-    return faces.images[(table["kind"] == CLEAN).to_numpy()] if "kind" in table else faces.images
-
-
 def bilinear_features(network, images):
     """(N, C * 128) float32: what the linear unit of a `BilinearNetwork` sees of canonical crops."""
     return _in_chunks(network.for_scoring().features, images)
 
 
 def _in_chunks(function, images):
-    found = []
     with torch.inference_mode():
-        for start in range(0, len(images), CHUNK):
-            found.append(function(_tensor(images[start : start + CHUNK])))
-    return torch.cat(found).numpy()
+        parts = [function(_tensor(images[start : start + CHUNK])) for start in range(0, len(images), CHUNK)]
+    return torch.cat(parts).numpy()
 
 
 def _tensor(images):

@@ -1,4 +1,4 @@
-"""One pass instead of many: a ridge regression that learned what several teachers say of training faces."""
+"""One pass instead of many: a ridge regression trained on the labels of several teachers."""
 
 from __future__ import annotations
 
@@ -10,45 +10,44 @@ from sklearn.preprocessing import StandardScaler
 from .. import teachers, training
 from ..degradations import KINDS
 from ..errors import DataError
-from ..perturbations import mirror
 from ..recognition import as_recogniser
-from ..training import identified, is_clean, photographs, with_copies
+from ..training import identified
 from . import sdd_fiqa
 from .base import Scorer, register
-from .sdd_fiqa import layer_statistics, reference_labels
+from .sdd_fiqa import CHUNK, layer_statistics, reference_labels, training_material
 
-CHUNK = 64  # photographs whose copies are looked at together, and faces that are scored together
 TEACHERS = ("certainty", "sdd", "agreement")
 
 
 @register("distilled")
 class Distilled(Scorer):
-    """A ridge regression on one pass of the recogniser, taught by an ensemble of labels: about 0 (bad) to 1 (good).
+    """A ridge regression on one pass of the recogniser, trained on combined labels: about 0 (bad) to 1 (good).
 
-    What it sees are statistics of all stages of the network (`sdd_fiqa.layer_statistics`), not the embedding alone.
+    Its input are statistics of all stages of the network (`sdd_fiqa.layer_statistics`), not the embedding alone.
 
     After the idea of eDifFIQA (Babnik, Peer & Struc, IEEE TBIOM 2024): a slow teacher labels a training set, and a
-    student that sees each face once learns to say the same.
+    student that sees each face once learns to predict the label.
     **Faithful**: distillation into a regressor that scores in a single pass; labels improved by combining sources.
     **Changed**: the teachers are those of this course, the certainty ratio of CR-FIQA and the similarity distributions
     of SDD-FIQA (and, if asked for, agreement under disturbances as in FROQ) in place of a diffusion model; the trunk
     stays as it is, and the student is linear, since 200 photographs have to do. The recipe was chosen on ORL's training
     people, in folds of whole persons (notebook 15).
-    **Blind**: of the course's degradations to none; a colour cast moves it least (ORL training people, dlib). What it
-    was never shown, such as a painted face, it can't know.
+    **Blind**: of the course's degradations to none; a colour cast moves it least (ORL training people, dlib). What was
+    not in training, such as a painted face, it can't judge.
 
     Parameters
     ----------
-    taught_by : sequence of str
+    taught_by : sequence of str, default=("certainty", "sdd")
         Of "certainty" (`teachers.certainty_ratio`), "sdd" (`sdd_fiqa.reference_labels`) and "agreement"
         (`teachers.agreement`). Their ranks are added up.
-    n_copies : int
-        Degraded copies of each training face, where the faces handed in have none.
-    alpha : float
+    n_copies : int, default=4
+        Degraded copies of each training face, if none of the faces is degraded already.
+    alpha : float, default=3000.0
         Strength of the ridge penalty, on standardised features; labels lie in 0..1.
-    recogniser : str or Recogniser
+    recogniser : str or Recogniser, default="dlib"
         A torch network; see `sdd_fiqa.layer_statistics`.
-    random_state : int
+    random_state : int, default=0
+        Seed of copies and disturbances.
 
     Attributes
     ----------
@@ -71,13 +70,14 @@ class Distilled(Scorer):
         self.random_state = random_state
 
     def fit(self, faces, identities=None):
-        """Make copies, ask the teachers, and fit the student on each face and its mirror image.
+        """Make copies, label them, and fit the student on each face and its mirror image.
 
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
             Of two or more people, each with two or more clean photographs.
-        identities : sequence of N, optional
+        identities : sequence of N, default=None
+            Who is shown. None: taken from `Faces`.
 
         Returns
         -------
@@ -88,9 +88,8 @@ class Distilled(Scorer):
         DataError
             Unknown teachers, unknown people, or nobody with a second clean photograph.
         """
-        self._check()
-        looked = self._look(identified(faces, identities))
-        return self.fit_features(looked["features"], looked["mirrored"], teachers.ensemble(self.labels(looked)))
+        material = self.look(faces, identities)
+        return self.fit_features(material["features"], material["mirrored"], teachers.ensemble(self.labels(material)))
 
     def fit_features(self, features, mirrored, label):
         """Fit the student alone: arrays (N, F), (N, F) and labels (N,), NaN where there is none."""
@@ -108,13 +107,25 @@ class Distilled(Scorer):
         return [looked["agreement"] if name == "agreement" else known[name](*about) for name in self.taught_by]
 
     def look(self, faces, identities=None):
-        """What `fit` learns from: a dict of arrays over the training faces and their copies, in one order.
+        """What `fit` learns from: arrays over the training faces and their copies, in one order.
 
-        `features`, `mirrored` (N, F), `embeddings` (N, D), `identities`, `sources`, `clean`, and `agreement` if that
-        teacher is asked for.
+        Returns
+        -------
+        dict of str -> array
+            As `sdd_fiqa.training_material`, and `agreement` if that teacher is asked for.
         """
         self._check()
-        return self._look(identified(faces, identities))
+        recogniser, extra = as_recogniser(self.recogniser), {}
+        if "agreement" in self.taught_by:
+            options = {"recogniser": recogniser, "random_state": self.random_state}
+            extra["agreement"] = lambda part, embeddings: teachers.agreement(part, clean=embeddings, **options)
+        return training_material(
+            identified(faces, identities),
+            lambda images, embed=True: layer_statistics(recogniser, images),
+            self.n_copies,
+            self.random_state,
+            extra,
+        )
 
     def _check(self):
         named = [self.taught_by] if isinstance(self.taught_by, str) else list(self.taught_by)
@@ -124,28 +135,6 @@ class Distilled(Scorer):
             raise DataError(f"taught_by is a sequence: ({self.taught_by!r},)")
         if not self.alpha > 0:
             raise DataError(f"alpha must be above 0, not {self.alpha!r}")
-
-    def _look(self, faces):
-        """A few photographs at a time: copies of thousands of faces would fill the memory."""
-        recogniser, found = as_recogniser(self.recogniser), []
-        rows = CHUNK if is_clean(faces).all() else max(1, len(faces))
-        for start in range(0, len(faces), rows):
-            part = with_copies(faces[start : start + rows], self.n_copies, random_state=self.random_state)
-            features, embeddings = layer_statistics(recogniser, part.images)
-            seen = {
-                "features": features,
-                "mirrored": layer_statistics(recogniser, mirror(part.images))[0],
-                "embeddings": embeddings,
-                "identities": part.identities,
-                "sources": photographs(part),
-                "clean": is_clean(part),
-            }
-            if "agreement" in self.taught_by:
-                seen["agreement"] = teachers.agreement(
-                    part, recogniser, clean=embeddings, random_state=self.random_state
-                )
-            found.append(seen)
-        return {column: np.concatenate([seen[column] for seen in found]) for column in found[0]}
 
     def _score(self, images, faces):
         recogniser = as_recogniser(self.recogniser)
@@ -161,10 +150,9 @@ class Distilled(Scorer):
 
     @classmethod
     def load(cls, path, **parameters):
+        """As `Scorer.load`."""
         scorer = super().load(path, **parameters)
         return scorer.set_params(taught_by=tuple(scorer.taught_by))  # JSON knows lists only
-
-    load.__func__.__doc__ = Scorer.load.__doc__
 
     def set_state(self, arrays):
         self.mean_, self.scale_, self.coef_ = arrays["mean"], arrays["scale"], arrays["coef"]

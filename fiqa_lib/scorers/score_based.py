@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import numbers
 
 import numpy as np
 import pandas as pd
@@ -11,25 +10,29 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .. import autoencoder, features, grades
-from ..autoencoder import StackedAutoencoder, held_out_rows, layer_widths, train_module
-from ..degradations import CLEAN, benchmark
+from .. import features, grades
+from ..degradations import benchmark
 from ..errors import DataError
 from ..faces import Faces
 from ..features import as_feature, extract
 from ..grades import GRADES, VALUES, RecognitionRule, by_severity, grade_index
+from ..networks import autoencoder, fit
+from ..networks.autoencoder import StackedAutoencoder, layer_widths
+from ..networks.fit import check_whole_numbers, fit_rows, held_out_rows
 from ..recognition.base import crops_of
 from ..state import module_state, restore_module
+from ..training import is_clean, photographs
 from .base import Scorer, register
 
 SEVERITIES = (0.2, 0.4, 0.6, 0.8)
 """Of the degraded copies that `fit` makes: those of the course's benchmark."""
-GRADINGS = {"severity", "recognition"}
+BATCH, PATIENCE = 64, 6  # of the tuning
+WEIGHT_DECAY, HEAD_RATE = 0.01, 0.01
 
 
 @register("score-based")
 class ScoreBasedFQA(Scorer):
-    """Four features, each through its own stacked autoencoder, joined and sorted into good, average, bad.
+    """Four features, each through its own stacked autoencoder, joined and classified as good, average or bad.
 
     Source: a student project's pipeline (GIST, HOG, LBP and CNN features of 100x100 faces, stacked autoencoders, late
     fusion), which left fusion, tuning and classifier undone.
@@ -38,49 +41,50 @@ class ScoreBasedFQA(Scorer):
     over the three grades. Autoencoders are pre-trained without grades; then the grades tune all layers together. Score:
     the expected grade, 0 p(bad) + 0.5 p(average) + 1 p(good).
 
-    Faithful: features and their order, one autoencoder for each, 50 numbers each, joining, softmax. Changed: smaller
-    layers by default; LBP as histograms, since codes are names and not numbers; inputs standardised and squared error
-    (the original had cross-entropy on unscaled values); dropout; early stopping on people held out of the training
-    people. Blind: colour (most faces with a cast get a wrong grade), and what its classes do not contain: pictures
-    without a face are mostly called bad, and nothing makes sure of it. Measured in notebook 11, where plain logistic
+    **Faithful**: features and their order, one autoencoder for each, 50 numbers each, joining, softmax. **Changed**:
+    smaller layers by default; LBP as histograms, since codes are names and not numbers; inputs standardised and squared
+    error (the original had cross-entropy on unscaled values); dropout; early stopping on people held out of the
+    training people. **Blind**: colour (most faces with a cast get a wrong grade), and what its classes do not contain:
+    pictures without a face are mostly called bad, but nothing ensures it. Measured in notebook 11, where plain logistic
     regression on the four features is at least as good.
 
     Parameters
     ----------
-    features : str or sequence of str
+    features : str or sequence of str, default="gist+hog+lbp-histogram+cnn"
         Names in `features.FEATURES`, joined by "+" or as a sequence. Any of them can be left out.
-    grading : {"severity", "recognition"}
-        How training faces are graded; see `grades.by_severity` and `grades.RecognitionRule`. Faces that bear the
-        attribute `grade`, as from `grades.load_graded`, are taken as graded.
-    sizes : str or sequence of int
-        Layers of each feature's autoencoder: a name in `autoencoder.SIZES`, or any.
-    fusion : int or sequence of int
+    grading : {"severity", "recognition"}, default="severity"
+        How training faces are graded; see `grades.by_severity` and `grades.RecognitionRule`. Faces with the attribute
+        `grade`, as from `grades.load_graded`, are taken as graded.
+    sizes : str or sequence of int, default="small"
+        Layers of each feature's autoencoder: a name in `autoencoder.SIZES`, or widths.
+    fusion : int or sequence of int, default=100
         Layer or layers of the autoencoder that joins them.
-    scaling : {"standard", "unit"}
+    scaling : {"standard", "unit"}, default="standard"
         Of the autoencoders' input, with the loss that fits; see `StackedAutoencoder`.
-    n_copies : int
+    n_copies : int, default=3
         Degraded copies that `fit` makes of each clean face. Faces that come with degraded copies, or graded, are taken
         as they are.
-    max_faces : int, optional
-        Of more faces handed in, so many are used, drawn evenly from the people.
-    pretrain_epochs : int
-        At most, of each layer and of each autoencoder as a whole. 0: no pre-training.
-    tune : {"all", "head"}
-        What the grades train: all layers, or the softmax alone on codes that never saw a grade.
-    tune_epochs : int
-        At most.
-    dropout : float in 0..1
-        Share of the inputs and of the 200 numbers left out at random while tuning.
-    learning_rate : float
-        While tuning.
-    balanced : bool
-        Grades count alike, however many faces bear them. Better for macro-F1; probabilities then speak of a world in
-        which the three are equally frequent.
-    validation_share : float
-        Share of the people held out for early stopping.
-    recogniser : str or Recogniser
+    max_faces : int, default=None
+        Largest number of faces to use, drawn evenly from the people. None: all.
+    pretrain_epochs : int, default=10
+        Largest number of epochs for each layer and for each autoencoder as a whole. 0: no pre-training.
+    tune : {"all", "head"}, default="all"
+        What the grades train: all layers, or the softmax alone on codes learned without grades.
+    tune_epochs : int, default=40
+        Largest number of epochs with grades.
+    dropout : float, default=0.3
+        Share of the inputs and of the 200 numbers left out at random while tuning, 0..1 without 1.
+    learning_rate : float, default=3e-4
+        While tuning all layers.
+    balanced : bool, default=True
+        Grades weigh alike, however many faces have them. Better for macro-F1; probabilities then assume that the three
+        grades are equally frequent.
+    validation_share : float, default=0.2
+        Share of the people held out for early stopping, 0..1 without 1.
+    recogniser : str or Recogniser, default="dlib"
         Of the feature "cnn" and of grading by recognition.
-    random_state : int
+    random_state : int, default=0
+        Seed of copies, held-out people, weights and order.
 
     Attributes
     ----------
@@ -94,8 +98,8 @@ class ScoreBasedFQA(Scorer):
 
     learns = True
     claims = ()
-    cost = "four features, the embedding the dearest, and a small network"
-    built_on = (autoencoder, features, grades)
+    cost = "four features, of which the embedding costs most, and a small network"
+    built_on = (autoencoder, fit, features, grades)
     quick = {"n_copies": 4, "max_faces": 60, "pretrain_epochs": 3, "tune_epochs": 15}
 
     def __init__(
@@ -137,34 +141,37 @@ class ScoreBasedFQA(Scorer):
     # --- learning
 
     def fit(self, faces, identities=None):
-        """Learn from training people, and from nobody else.
+        """Learn from training people.
 
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        identities : sequence of N, optional
-            Who they show; taken from `Faces` by default. Unknown people ("") can't be kept apart when some are held
-            out: then each photograph, with its copies, stands for itself.
+            Training faces.
+        identities : sequence of N, default=None
+            Who is shown. None: taken from `Faces`. Unknown people ("") can't be held out as people: then each
+            photograph, with its copies, stands for itself.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         DataError
-            When a grade does not occur, or parameters make no sense.
+            A grade does not occur, or a parameter makes no sense.
         """
         self._check_parameters()
-        taught = self.training_set(faces, identities)
-        inputs = self.inputs_of(taught)
-        return self.fit_inputs(inputs, self.grades_of(taught, inputs.get("cnn")), _people(taught))
+        faces = self.training_set(faces, identities)
+        inputs = self.inputs_of(faces)
+        return self.fit_inputs(inputs, self.grades_of(faces, inputs.get("cnn")), _people(faces))
 
     def training_set(self, faces, identities=None):
-        """The faces that `fit` learns from: those handed in, at most `max_faces`, and the copies that it makes."""
+        """The faces that `fit` learns from: those given, at most `max_faces`, and their degraded copies."""
         faces = _as_faces(faces, identities)
-        given = "grade" in faces.attributes or (
-            "kind" in faces.attributes and (faces.attributes["kind"] != CLEAN).any()
-        )
+        as_they_are = "grade" in faces.attributes or not is_clean(faces).all()
         if self.max_faces is not None and len(faces) > self.max_faces:
             faces = faces[_evenly(faces.identities, self.max_faces)]
-        if given:
+        if as_they_are:
             return faces
         return benchmark(faces, severities=SEVERITIES, copies=self.n_copies, random_state=self.random_state)
 
@@ -174,10 +181,7 @@ class ScoreBasedFQA(Scorer):
             return faces.attributes["grade"].to_numpy(str)
         if self.grading == "severity":
             return by_severity(faces)
-        if self.grading != "recognition":
-            raise DataError(f"grading must be one of {', '.join(sorted(GRADINGS))}, not {self.grading!r}")
-        rule = RecognitionRule(self.recogniser).fit(faces, embeddings)
-        return rule.grade(faces, embeddings)
+        return RecognitionRule(self.recogniser).fit(faces, embeddings).grade(faces, embeddings)
 
     def inputs_of(self, faces):
         """The features of faces: dict of name -> array (N, dim)."""
@@ -192,15 +196,16 @@ class ScoreBasedFQA(Scorer):
         return names
 
     def fit_inputs(self, inputs, grades, people):
-        """`fit` for features that are known already.
+        """`fit` for features that are already computed.
 
         Parameters
         ----------
         inputs : dict of name -> array (N, dim)
             At least the chosen features.
         grades : sequence of N str
+            Grade of each face; see `grades.GRADES`.
         people : sequence of N
-            Some are held out for early stopping.
+            Who is shown; some people are held out for early stopping.
 
         Returns
         -------
@@ -214,43 +219,34 @@ class ScoreBasedFQA(Scorer):
         held_out = held_out_rows(len(target), people, self.validation_share, generator)
         self.autoencoders_, codes = {}, []
         for name in names:
-            self.autoencoders_[name] = self._autoencoder(self.sizes).fit(inputs[name], held_out=held_out)
+            coder = self._autoencoder(self.sizes, self.scaling)
+            self.autoencoders_[name] = coder.fit(inputs[name], held_out=held_out)
             codes.append(self.autoencoders_[name].transform(inputs[name]))
-        joined = np.concatenate(codes, 1)
-        fusion = StackedAutoencoder(self.fusion, "standard", **self._pretraining()).fit(joined, held_out=held_out)
+        fusion = self._autoencoder(self.fusion, "standard").fit(np.concatenate(codes, 1), held_out=held_out)
         self.scales_ = {name: (coder.shift_, coder.scale_) for name, coder in self.autoencoders_.items()}
-        self.network_ = _Network(
-            [copy.deepcopy(coder.encoder_) for coder in self.autoencoders_.values()],
-            fusion,
-            _Dropout(self.dropout, generator),
-        )
-        histories = {**self.autoencoders_, "fusion": fusion}
-        histories = [coder.history_.assign(part=part) for part, coder in histories.items()]
+        encoders = [copy.deepcopy(coder.encoder_) for coder in self.autoencoders_.values()]
+        self.network_ = _Network(encoders, fusion, _Dropout(self.dropout, generator))
+        coders = {**self.autoencoders_, "fusion": fusion}
+        histories = [coder.history_.assign(part=part) for part, coder in coders.items()]
         histories.append(self._tune(inputs, target, held_out, generator))
-        columns = ["part", "stage", "epoch", "loss", "validation"]
-        self.history_ = pd.concat(histories, ignore_index=True)[columns]
+        self.history_ = pd.concat(histories, ignore_index=True)[["part", "stage", "epoch", "loss", "validation"]]
         self.classes_ = np.array(GRADES)
         return self
 
     def _tune(self, inputs, target, held_out, generator):
         """Train with the grades; returns that part of the history."""
-        network = self.network_
+        network, weight = self.network_, None
         if self.tune == "head":
             network.encoders.requires_grad_(False)
             network.fusion.requires_grad_(False)
-        weight = None
         train, judged = torch.from_numpy(~held_out), torch.from_numpy(held_out)
         if self.balanced:
             counts = torch.bincount(target[train], minlength=len(GRADES))
             weight = (train.sum() / (len(GRADES) * counts.clamp(min=1))).float()
         rows = [*self._scaled(inputs), target]
-
-        def loss(*batch):
-            return nn.functional.cross_entropy(network(*batch[:-1]), batch[-1], weight=weight)
-
-        history = train_module(
+        history = fit_rows(
             network,
-            loss,
+            lambda *batch: nn.functional.cross_entropy(network(*batch[:-1]), batch[-1], weight=weight),
             [part[train] for part in rows],
             [part[judged] for part in rows],
             epochs=self.tune_epochs,
@@ -264,23 +260,15 @@ class ScoreBasedFQA(Scorer):
         table = pd.DataFrame(history, columns=["epoch", "loss", "validation"])
         return table.assign(part="classifier", stage="tuning")
 
-    def _autoencoder(self, sizes):
-        return StackedAutoencoder(sizes, self.scaling, **self._pretraining())
-
-    def _pretraining(self):
-        return {
-            "pretrain_epochs": self.pretrain_epochs,
-            "epochs": self.pretrain_epochs,
-            "random_state": self.random_state,
-        }
+    def _autoencoder(self, sizes, scaling):
+        epochs = {"pretrain_epochs": self.pretrain_epochs, "epochs": self.pretrain_epochs}
+        return StackedAutoencoder(sizes, scaling, **epochs, random_state=self.random_state)
 
     def _check_parameters(self):
-        if self.tune not in ("all", "head"):
-            raise DataError(f"tune must be 'all' or 'head', not {self.tune!r}")
-        for name in ("n_copies", "tune_epochs", "random_state"):
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or value < 0:
-                raise DataError(f"{name} must be a whole number, 0 or more, not {value!r}")
+        for name, known in (("tune", ("all", "head")), ("grading", ("severity", "recognition"))):
+            if getattr(self, name) not in known:
+                raise DataError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        check_whole_numbers(self, n_copies=0, tune_epochs=0, random_state=0)
         for name in ("dropout", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} must lie in 0..1, without 1, not {getattr(self, name)!r}")
@@ -296,26 +284,24 @@ class ScoreBasedFQA(Scorer):
         return self.proba_of(self.inputs_of(images))
 
     def proba_of(self, inputs):
-        """`predict_proba` for features that are known already: a dict as `inputs_of` gives it."""
+        """`predict_proba` for features that are already computed, as `inputs_of` gives them."""
         check_is_fitted(self)
         with torch.inference_mode():
             return self.network_(*self._scaled(inputs)).double().softmax(1).numpy()
 
     def predict(self, faces):
         """The likeliest grade of each face: (N,) str."""
-        return self.classes_[self.predict_proba(faces).argmax(1)] if len(crops_of(faces)) else np.zeros(0, "<U7")
+        return self.classes_[self.predict_proba(faces).argmax(1)]
 
     def _score(self, images, faces):
         return expected_grade(self.predict_proba(images))
 
     def _scaled(self, inputs):
-        return [
-            torch.from_numpy((np.asarray(inputs[name], np.float32) - shift) / scale).clamp(*self._range())
+        scaled = [
+            torch.from_numpy((np.asarray(inputs[name], np.float32) - shift) / scale)
             for name, (shift, scale) in self.scales_.items()
         ]
-
-    def _range(self):
-        return (0, 1) if self.scaling == "unit" else (-np.inf, np.inf)
+        return [x.clamp(0, 1) for x in scaled] if self.scaling == "unit" else scaled
 
     # --- what was learned
 
@@ -329,22 +315,15 @@ class ScoreBasedFQA(Scorer):
     def set_state(self, arrays):
         names = self.feature_names()
         self.scales_ = {name: (arrays[f"shift.{name}"], arrays[f"scale.{name}"]) for name in names}
-        encoders = []
-        for name in names:
-            coder = self._autoencoder(self.sizes)
-            coder.build(len(arrays[f"shift.{name}"]))
-            encoders.append(coder.encoder_)
-        fusion = StackedAutoencoder(self.fusion, "standard")
-        fusion.build(len(names) * layer_widths(self.sizes)[-1])
+        encoders = [
+            self._autoencoder(self.sizes, self.scaling).build(len(x)).encoder_ for x, _ in self.scales_.values()
+        ]
+        fusion = self._autoencoder(self.fusion, "standard").build(len(names) * layer_widths(self.sizes)[-1])
         # places for what the state holds: two arrays, since the network's buffers share their memory
         fusion.shift_, fusion.scale_ = np.zeros((2, fusion.n_features_in_), np.float32)
         self.network_ = restore_module(_Network(encoders, fusion, nn.Identity()), arrays, "network.")
         self.classes_ = np.array(GRADES)
         return self
-
-
-BATCH, PATIENCE = 64, 6
-WEIGHT_DECAY, HEAD_RATE = 0.01, 0.01
 
 
 def expected_grade(probabilities):
@@ -362,7 +341,7 @@ class _Network(nn.Module):
         self.register_buffer("shift", torch.from_numpy(fusion.shift_))
         self.register_buffer("scale", torch.from_numpy(fusion.scale_))
         self.fusion = copy.deepcopy(fusion.encoder_)
-        with torch.random.fork_rng(devices=[]):  # its first weights are not wanted
+        with torch.random.fork_rng(devices=[]):  # a new layer draws weights; these start at 0
             self.head = nn.Linear(layer_widths(fusion.sizes)[-1], len(GRADES))
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -401,8 +380,7 @@ def _as_faces(faces, identities):
 
 def _people(faces):
     """Who each face shows; a photograph of somebody unknown is a person of its own, with its copies."""
-    source = faces.attributes["source"].to_numpy(str) if "source" in faces.attributes else faces.names
-    return np.array([who or f"\x1f{name}" for who, name in zip(faces.identities, source, strict=True)])
+    return np.array([who or f"\x1f{name}" for who, name in zip(faces.identities, photographs(faces), strict=True)])
 
 
 def _evenly(identities, count):

@@ -1,4 +1,4 @@
-"""SDD-FIQA: a network that learned what labels from similarity distributions say (Ou et al., CVPR 2021)."""
+"""SDD-FIQA: a regressor trained on labels from similarity distributions (Ou et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from .. import degradations, pseudo_labels, training
 from ..degradations import KINDS
 from ..errors import DataError
+from ..networks.fit import gradient_step, shuffled, training_loop
 from ..perturbations import mirror
 from ..pseudo_labels import scale_distances, sdd_labels, unit_length, wasserstein_sorted
 from ..recognition import as_recogniser
@@ -19,7 +21,7 @@ from ..training import identified, is_clean, photographs, with_copies
 from .base import Scorer, register
 from .pixels import luminance
 
-CHUNK = 64  # faces that are degraded and looked at together
+CHUNK = 64  # faces that are degraded and embedded together
 BATCH = 128  # faces in one step of training
 SIDE = 64  # of the picture that the small network sees
 RECIPES = {"layers": (30, 0.1), "pooled": (30, 0.1), "pixels": (30, 0.003)}
@@ -30,25 +32,31 @@ RECIPES = {"layers": (30, 0.1), "pooled": (30, 0.1), "pixels": (30, 0.003)}
 
 
 def reference_labels(embeddings, identities, sources, clean, scale="minmax"):
-    """SDD-FIQA labels of faces against clean photographs: every mate and every stranger, nothing drawn.
+    """SDD-FIQA labels of faces against clean photographs: all mates and all strangers, nothing drawn.
 
     In a training set that is mostly degraded copies, `sdd_labels` compares a face mostly with degraded copies, good or
-    bad, of its own person. What a gate compares with is a clean reference.
+    bad, of its own person. A gate compares with a clean reference.
 
     Parameters
     ----------
     embeddings : array (N, D)
+        Embeddings of the faces.
     identities, sources : sequences of N
         Who is shown, and the photograph that the face was made from, with which it is not compared.
     clean : array (N,) bool
         The references.
-    scale : {"minmax", "robust", "none"}
+    scale : {"minmax", "robust", "none"}, default="minmax"
         See `pseudo_labels.scale_distances`.
 
     Returns
     -------
     array (N,) float64
         NaN where the person has no other clean photograph.
+
+    Raises
+    ------
+    DataError
+        No face has both a mate and a stranger to compare with.
     """
     _, who = np.unique(identities, return_inverse=True)
     _, photograph = np.unique(sources, return_inverse=True)
@@ -75,68 +83,112 @@ def _rows(a, b):
 def layer_statistics(recogniser, images, batch_size=None):
     """Mean and standard deviation over the picture of what each stage of a network gives, and the embeddings.
 
-    A stage is a row of blocks whose outputs have one shape. The last layer has thrown away much that tells a good face
-    from a bad one, since identity is all it is asked for; the stages before still hold it.
+    A stage is a row of blocks whose outputs have one shape. The last layer discards much of what separates a good face
+    from a bad one, since it is trained for identity alone; earlier stages still hold it.
 
     Parameters
     ----------
     recogniser : TorchRecogniser
-        Whose module has `blocks`: dlib, ArcFace, MagFace, AdaFace, TransFace.
+        Its module must have `blocks`: dlib, ArcFace, MagFace, AdaFace, TransFace.
     images : array (N, 192, 192, 3) uint8
+        Canonical crops.
+    batch_size : int, default=None
+        Faces in one pass. None: the recogniser's own.
 
     Returns
     -------
     (array (N, F) float32, array (N, dim) float32)
-        With dlib F is 1472.
+        Statistics and embeddings. With dlib F is 1472.
+
+    Raises
+    ------
+    DataError
+        The recogniser has no blocks.
     """
     blocks = getattr(getattr(recogniser, "module", None), "blocks", None)
     if blocks is None:
         raise DataError(f'{recogniser.name} has no blocks to look at; use features="pixels"')
-    seen, shapes, hooks = {}, {}, []
-    for number, block in enumerate(blocks):
-        hooks.append(block.register_forward_hook(_summary(number, seen, shapes)))
+    outputs = {}  # number of the block -> (shape of its output, statistics)
+
+    def summarise(number):
+        def hook(block, arguments, output):
+            flat = output.flatten(2) if output.ndim == 4 else output.transpose(1, 2)  # (B, channels, positions)
+            outputs[number] = output.shape[1:], torch.cat([flat.mean(2), flat.std(2, correction=0)], dim=1)
+
+        return hook
+
+    hooks = [block.register_forward_hook(summarise(number)) for number, block in enumerate(blocks)]
     statistics, embeddings, step = [], [], batch_size or recogniser.batch_size
     try:
         with torch.inference_mode():
             for start in range(0, len(images), step):
                 embeddings.append(recogniser.module(recogniser.preprocess(images[start : start + step])).cpu().numpy())
-                last = [n for n in seen if shapes[n] != shapes.get(n + 1)]
-                statistics.append(torch.cat([seen[n] for n in last], dim=1).cpu().numpy())
+                shapes = [shape for shape, _ in outputs.values()] + [None]
+                stages = [summary for n, (_, summary) in outputs.items() if shapes[n] != shapes[n + 1]]
+                statistics.append(torch.cat(stages, dim=1).cpu().numpy())
     finally:
         for hook in hooks:
             hook.remove()
     return np.concatenate(statistics), np.concatenate(embeddings)
 
 
-def _summary(number, seen, shapes):
-    def keep(block, arguments, output):
-        flat = output.flatten(2) if output.ndim == 4 else output.transpose(1, 2)  # (B, channels, positions)
-        shapes[number] = output.shape[1:]
-        seen[number] = torch.cat([flat.mean(2), flat.std(2, correction=0)], dim=1)
-
-    return keep
-
-
 def small_grey(images):
-    """(N, 1, 64, 64) float32: luminance of the face window, 0 to 1, reduced by area."""
+    """Luminance of the face window, reduced by area: (N, 192, 192, 3) uint8 -> (N, 1, 64, 64) float32 in 0..1."""
     pictures = [cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for grey in luminance(images)]
     return np.stack(pictures)[:, None] / np.float32(255)
+
+
+def training_material(faces, look, n_copies, random_state, extra=None):
+    """What regressors learn from: training faces and their degraded copies, described.
+
+    A few photographs at a time, since copies of thousands of faces would fill the memory.
+
+    Parameters
+    ----------
+    faces : Faces
+        Training faces. If some are degraded already, no copies are made.
+    look : callable
+        (images (N, 192, 192, 3), embed=True) -> (inputs (N, ...), embeddings (N, D), which may be None unless `embed`).
+    n_copies : int
+        Degraded copies of each face.
+    random_state : int
+        Seed of the copies.
+    extra : dict of str -> callable, default=None
+        Further columns: (faces, embeddings) -> array (N,).
+
+    Returns
+    -------
+    dict of str -> array, in one order
+        `features` (N, ...), `mirrored` (N, ...) of the mirror images, `embeddings` (N, D), `identities`, `sources`,
+        `clean` (N,), and the columns of `extra`.
+    """
+    parts, rows = [], CHUNK if is_clean(faces).all() else max(1, len(faces))
+    for start in range(0, len(faces), rows):
+        part = with_copies(faces[start : start + rows], n_copies, random_state=random_state)
+        features, embeddings = look(part.images)
+        mirrored, _ = look(mirror(part.images), embed=False)
+        columns = {"features": features, "mirrored": mirrored, "embeddings": embeddings}
+        columns |= {"identities": part.identities, "sources": photographs(part), "clean": is_clean(part)}
+        parts.append(columns | {name: column(part, embeddings) for name, column in (extra or {}).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 # --- the regressor
 
 
 class Regressor(nn.Module):
-    """Inputs, standardised -> one number, on the scale of the labels.
+    """Inputs, standardised -> one number, on the scale of the labels: (B, ...) -> (B,).
 
     Parameters
     ----------
     body : torch.nn.Module
         (B, ...) -> (B, width); dropout and one linear unit follow.
     width : int
+        Features that the linear unit sees.
     dropout : float
+        Share of them left out at random in training, 0..1 without 1.
     shape : tuple
-        Of the mean and the spread that inputs are standardised by; (1,) for one of each.
+        Shape of the mean and the spread that inputs are standardised by; (1,) for one of each.
     """
 
     def __init__(self, body, width, dropout, shape):
@@ -148,12 +200,22 @@ class Regressor(nn.Module):
         self.body, self.last = body, nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
 
     def forward(self, x):
-        """(B, ...) -> (B,)"""
         return self.base + self.unit * self.last(self.body((x - self.mean) / self.spread))[:, 0]
+
+    def initialise(self, x, y):
+        """Draw new weights from torch's generator, and learn the scales of inputs (N, ...) and labels (N,)."""
+        for layer in self.modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        axes = tuple(range(x.ndim)) if self.mean.numel() == 1 else 0
+        self.mean.copy_(x.mean(axes))
+        self.spread.copy_(x.std(axes).clamp_(min=1e-6))
+        self.base.copy_(y.mean())  # it starts at the mean label, not 50 away from it
+        self.unit.copy_((y.max() - y.min()) / 100 or 1.0)  # labels of any scale are learned alike
 
 
 def linear_regressor(n_inputs, dropout=0.5):
-    """Dropout and one linear unit on a vector of features."""
+    """Dropout and one linear unit on vectors of `n_inputs` features."""
     with torch.random.fork_rng(devices=[]):  # a new layer draws weights, `train` draws them anew
         return Regressor(nn.Identity(), n_inputs, dropout, (n_inputs,))
 
@@ -178,11 +240,15 @@ def train(regressor, inputs, mirrored, labels, *, epochs, learning_rate, random_
     inputs, mirrored : arrays (N, ...) float32
         Of each face and of its mirror image.
     labels : array (N,)
+        What to learn, on any scale.
     epochs : int
+        Passes over the faces.
     learning_rate : float
-    random_state : int
-    watch : callable, optional
-        Called with (epoch, mean loss) after each epoch, for learning curves.
+        Of Adam, at the start; it falls along a cosine.
+    random_state : int, default=0
+        Seed of weights, dropout, order and mirroring.
+    watch : callable, default=None
+        Called with (epoch from 0, mean loss) after each epoch, for learning curves.
 
     Returns
     -------
@@ -192,79 +258,71 @@ def train(regressor, inputs, mirrored, labels, *, epochs, learning_rate, random_
     x, flipped = torch.from_numpy(inputs), torch.from_numpy(mirrored)
     y = torch.from_numpy(np.asarray(labels, np.float32))
     generator = torch.Generator().manual_seed(random_state)
-    steps = epochs * -(-len(x) // BATCH)
+
+    def loss(rows):
+        turned = torch.rand(len(rows), generator=generator) < 0.5
+        batch = torch.where(turned.view(-1, *[1] * (x.ndim - 1)), flipped[rows], x[rows])
+        return functional.smooth_l1_loss(regressor(batch) / regressor.unit, y[rows] / regressor.unit)
+
     with torch.random.fork_rng(devices=[]):  # dropout and initial weights draw from the global generator
         torch.manual_seed(random_state)
-        _prepare(regressor, x, y)
+        regressor.initialise(x, y)
         optimiser = torch.optim.Adam(regressor.parameters(), learning_rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        regressor.train()
-        for epoch in range(epochs):
-            total = 0.0
-            for rows in torch.randperm(len(x), generator=generator).split(BATCH):
-                turned = torch.rand(len(rows), generator=generator) < 0.5
-                batch = torch.where(turned.view(-1, *[1] * (x.ndim - 1)), flipped[rows], x[rows])
-                loss = nn.functional.smooth_l1_loss(regressor(batch) / regressor.unit, y[rows] / regressor.unit)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                total += loss.item() * len(rows)
-            if watch is not None:
-                watch(epoch, total / len(x))
-    return regressor.eval()
-
-
-def _prepare(regressor, x, y):
-    for layer in regressor.modules():
-        if hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()
-    with torch.no_grad():
-        axes = tuple(range(x.ndim)) if regressor.mean.numel() == 1 else 0
-        regressor.mean.copy_(x.mean(axes))
-        regressor.spread.copy_(x.std(axes).clamp_(min=1e-6))
-        regressor.base.copy_(y.mean())  # it starts at the mean label, not 50 away from it
-        regressor.unit.copy_((y.max() - y.min()) / 100 or 1.0)  # labels of any scale are learned alike
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * -(-len(x) // BATCH))
+        training_loop(
+            gradient_step(optimiser, loss, schedule=schedule),
+            shuffled(len(x), BATCH, generator),
+            epochs=epochs,
+            module=regressor,
+            after_epoch=None if watch is None else lambda epoch, mean_loss: watch(epoch - 1, mean_loss),
+        )
+    return regressor
 
 
 def predict(regressor, inputs):
-    """(N,) float64 labels that a trained regressor gives."""
+    """Labels that a trained regressor gives: inputs (N, ...) float32 -> (N,) float64."""
     with torch.inference_mode():
         parts = [regressor(part) for part in torch.from_numpy(inputs).split(BATCH)]
     return torch.cat(parts).numpy().astype(np.float64)
 
 
+# --- the scorer
+
+
 @register("sdd-fiqa")
 class SddFiqa(Scorer):
-    """A regressor that learned SDD-FIQA labels from training people and their degraded copies: 0 (bad) to 100 (good).
+    """A regressor trained on SDD-FIQA labels of training people and their degraded copies: 0 (bad) to 100 (good).
 
     **Faithful** to Ou et al. (CVPR 2021, arXiv 2103.05977, section 3.3): labels from similarity distributions, dropout
     of 0.5 in front of one linear unit, SmoothL1 loss, Adam, mirror images. **Changed**: they train a whole network
-    (ResNet-50, from a recogniser's weights) on millions of photographs, in which bad ones come by themselves. Here 200
-    photographs have to do: bad ones are made, the trunk stays as it is, and the unit sees statistics of all its stages
+    (ResNet-50, from a recogniser's weights) on millions of photographs, which include bad ones. Here 200 photographs
+    have to do: bad ones are degraded copies, the trunk stays as it is, and the unit sees statistics of all its stages
     in place of the last features alone. Labels compare with clean photographs (`reference_labels`).
-    **Blind** (ORL training people, half of whom taught, dlib; clean faces get 67): to a colour cast, which at full
+    **Blind** (trained on half of the ORL training people, dlib; clean faces get 67): to a colour cast, which at full
     severity costs 6 points; pose, sunglasses and a mask at full severity leave 27 to 34, where noise and haze leave
-    about 9. And a Wasserstein distance has no sign: a face nearer to strangers than to its own person teaches too much.
+    about 9. A Wasserstein distance has no sign: a face nearer to strangers than to its own person gets a high label.
 
     Parameters
     ----------
-    features : {"layers", "pooled", "pixels"}
+    features : {"layers", "pooled", "pixels"}, default="layers"
         What the regressor sees: `layer_statistics` of the recogniser, its `features` in front of the last layer, or
-        grey pixels, with a small network of its own that owes nothing to the recogniser but the labels.
-    n_copies : int
-        Degraded copies of each training face, where the faces handed in have none.
-    against : {"clean", "all"}
+        grey pixels, with a small network of its own that shares nothing with the recogniser but the labels.
+    n_copies : int, default=4
+        Degraded copies of each training face, if none of the faces is degraded already.
+    against : {"clean", "all"}, default="clean"
         What a label compares with: clean faces, or, as published, samples of all faces of the training set.
-    scale : {"minmax", "robust", "none"}
-        Of the labels; see `pseudo_labels.scale_distances`.
-    dropout : float in [0, 1)
-    epochs : int, optional
-    learning_rate : float, optional
-        Default for both: `RECIPES`.
-    recogniser : str or Recogniser
+    scale : {"minmax", "robust", "none"}, default="minmax"
+        Scale of the labels; see `pseudo_labels.scale_distances`.
+    dropout : float, default=0.5
+        Share of the features left out at random in training, 0..1 without 1.
+    epochs : int, default=None
+        Passes over the faces. None: as in `RECIPES`.
+    learning_rate : float, default=None
+        Of Adam. None: as in `RECIPES`.
+    recogniser : str or Recogniser, default="dlib"
         Makes labels and, but for pixels, features.
-    random_state : int
+    random_state : int, default=0
+        Seed of copies, labels and training.
 
     Attributes
     ----------
@@ -305,10 +363,12 @@ class SddFiqa(Scorer):
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        identities : sequence of N, optional
-        labels : array (N,), optional
+            Training faces.
+        identities : sequence of N, default=None
+            Who is shown. None: taken from `Faces`.
+        labels : array (N,), default=None
             Other labels, higher for better, on any scale; faces where they are NaN are left out. The faces are then
-            taken as they are, without copies, and nobody needs to be known.
+            taken as they are, without copies, and identities are not needed.
 
         Returns
         -------
@@ -321,11 +381,12 @@ class SddFiqa(Scorer):
         """
         self._check()
         if labels is None:
-            inputs, mirrored, embeddings, about = self._look(identified(faces, identities))
-            labels = self.make_labels(embeddings, *about)
+            faces = identified(faces, identities)
+            material = training_material(faces, self._look, self.n_copies, self.random_state)
+            inputs, mirrored = material["features"], material["mirrored"]
+            labels = self.make_labels(*(material[name] for name in ("embeddings", "identities", "sources", "clean")))
         else:
-            labels = np.asarray(labels, np.float64)
-            images = crops_of(faces)
+            labels, images = np.asarray(labels, np.float64), crops_of(faces)
             if labels.shape != (len(images),) or np.isinf(labels).any() or np.isnan(labels).all():
                 raise DataError(f"{len(images)} finite labels (or NaN) are needed, got shape {labels.shape}")
             inputs, mirrored = self._inputs(images), self._inputs(mirror(images))
@@ -343,7 +404,13 @@ class SddFiqa(Scorer):
         return self
 
     def make_labels(self, embeddings, identities, sources, clean):
-        """Labels by `against` and `scale`: (N,) float64, NaN for those that can't be compared."""
+        """Labels by `against` and `scale`; arguments as for `reference_labels`.
+
+        Returns
+        -------
+        array (N,) float64
+            NaN for faces that can't be compared.
+        """
         if self.against == "clean":
             return reference_labels(embeddings, identities, sources, clean, self.scale)
         options = {"sources": sources, "random_state": self.random_state, "scale": self.scale}
@@ -356,39 +423,23 @@ class SddFiqa(Scorer):
         if not 0 <= self.dropout < 1:
             raise DataError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
 
-    def _look(self, faces):
-        """Inputs of all training faces and of their mirror images, embeddings, and who, whence and how clean they are.
-
-        A few photographs at a time: copies of thousands of faces would fill the memory.
-        """
-        found, rows = [], len(faces) if not is_clean(faces).all() else CHUNK
-        for start in range(0, len(faces), rows):
-            part = with_copies(faces[start : start + rows], self.n_copies, random_state=self.random_state)
-            inputs, embeddings = self._inputs(part.images, embed=True)
-            about = part.identities, photographs(part), is_clean(part)
-            found.append((inputs, self._inputs(mirror(part.images)), embeddings, *about))
-        inputs, mirrored, embeddings, *about = (np.concatenate(column) for column in zip(*found, strict=True))
-        return inputs, mirrored, embeddings, about
-
-    def _inputs(self, images, embed=False):
-        """What the regressor sees of these faces, float32; and their embeddings, if asked for."""
-        recogniser = as_recogniser(self.recogniser) if embed or self.features != "pixels" else None
+    def _look(self, images, embed=True):
+        """What the regressor sees of canonical crops, float32, and their embeddings (None unless `embed`)."""
         if self.features == "layers":
-            inputs, embeddings = layer_statistics(recogniser, images)
-        else:
-            inputs = small_grey(images) if self.features == "pixels" else recogniser.features(images)
-            embeddings = recogniser.embed(images) if embed else None
-        return (inputs, embeddings) if embed else inputs
+            return layer_statistics(as_recogniser(self.recogniser), images)
+        pixels = self.features == "pixels"
+        inputs = small_grey(images) if pixels else as_recogniser(self.recogniser).features(images)
+        return inputs, as_recogniser(self.recogniser).embed(images) if embed else None
+
+    def _inputs(self, images):
+        return self._look(images, embed=False)[0]
 
     def _regressor(self, n_inputs):
-        if self.features == "pixels":
-            return pixel_regressor(self.dropout)
-        return linear_regressor(n_inputs, self.dropout)
+        return pixel_regressor(self.dropout) if self.features == "pixels" else linear_regressor(n_inputs, self.dropout)
 
     def _score(self, images, faces):
-        return np.concatenate(
-            [predict(self.regressor_, self._inputs(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)]
-        )
+        chunks = (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+        return np.concatenate([predict(self.regressor_, self._inputs(chunk)) for chunk in chunks])
 
     def get_state(self):
         return module_state(self.regressor_)
