@@ -23,6 +23,7 @@ from .errors import DataError
 from .faces import CHIP_ORIGIN
 from .recognition import as_recogniser
 from .recognition.base import Recogniser, crops_of, fixed_crop, grey
+from .recognition.classical import region_counts
 
 SIDE = 100
 """Side, in pixels, of the picture that the handcrafted features look at."""
@@ -377,9 +378,7 @@ class LbpHistogram(Feature):
     def _of(self, picture):
         codes = local_binary_pattern(picture, self.points, self.radius, "uniform").astype(np.int64)
         codes = codes[self.radius : -self.radius, self.radius : -self.radius]
-        part = np.arange(len(codes)) * self.grid // len(codes)
-        place = (part[:, None] * self.grid + part) * (self.points + 2) + codes
-        counts = np.bincount(place.ravel(), minlength=self.dim).reshape(self.grid**2, -1)
+        counts = region_counts(codes, (self.grid, self.grid), self.points + 2)
         return np.sqrt(counts / counts.sum(1, keepdims=True)).ravel()
 
 

@@ -27,6 +27,7 @@ from fiqa_lib.recognition import (
     TransFace,
     arcface_crop,
     arcface_crop_tensor,
+    list_recognisers,
     load_recogniser,
 )
 from fiqa_lib.recognition.classical import face_window
@@ -461,6 +462,12 @@ def test_damaged_numbers_are_refused(tmp_path):
     torch.save(state, tmp_path / "nan.pth")
     with pytest.raises(WeightsError, match=r"layer3\.1\.bn2\.bias holds NaN"):
         IResNet(tmp_path / "nan.pth", **SMALL)
+
+
+def test_names_can_be_listed():
+    assert list_recognisers() == list(RECOGNISERS)
+    assert list_recognisers("arcface*") == ["arcface-r18", "arcface-r34", "arcface-r50", "arcface-r100"]
+    assert list_recognisers("ArcFace*") == []
 
 
 def test_unknown_names_list_the_known_ones():

@@ -161,7 +161,7 @@ class Recogniser:
     window : (top, left, bottom, right)
         The part of the canonical crop that it looks at, in pixels. Beyond it, at most the reach of a filter counts.
     batch_size : int
-        Faces per pass where `embed` is not told otherwise.
+        Default number of faces per pass of `embed`.
     """
 
     name = "recogniser"

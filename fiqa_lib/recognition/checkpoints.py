@@ -54,26 +54,7 @@ def sha256(path):
 
 
 def require(weights, name, source):
-    """The path of a file that the user has to bring.
-
-    Parameters
-    ----------
-    weights : str, Path or None
-        What the user gave.
-    name : str
-        The recogniser's, for the message.
-    source : Source
-        Where the file is published, for the message.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    WeightsError
-        When none is given, or there is no such file.
-    """
+    """The Path of a file that the user has to bring. Raises WeightsError, with the `source`, when there is none."""
     if weights is None:
         raise WeightsError(f"{name} needs a file of weights, which the course can't ship: weights=PATH. {source}")
     path = Path(weights)
@@ -157,24 +138,15 @@ def fill(module, layers, published, path, name, source, optional=()):
     Parameters
     ----------
     module : torch.nn.Module
-        Filled in place; in evaluation mode afterwards.
+        Filled in place and returned, in evaluation mode.
     layers : dict of str -> tensor
         As `read_layers` gives them.
     published : callable
         The module's own name of a layer -> its name in the authors' files.
-    path : Path
-        The file, for messages.
-    name : str
-        The recogniser, for messages.
-    source : Source
-        Who publishes it, for messages.
+    path, name, source : Path, str, Source
+        The file, the network and its publisher, for messages.
     optional : collection of str, default=()
         Published names that the module does not have and that may be in the file.
-
-    Returns
-    -------
-    torch.nn.Module
-        The module itself.
 
     Raises
     ------

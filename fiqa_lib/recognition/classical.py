@@ -1,7 +1,7 @@
 """Two recognisers from before deep learning.
 
-They need no published weights and owe nothing to dlib's network: an independent second opinion, which a quality method
-has to be tested with.
+They need no published weights and have nothing in common with dlib's network: an independent second opinion, which
+every quality method should be tested with.
 """
 
 from __future__ import annotations
@@ -47,6 +47,27 @@ def face_window(images, scale=1.0, margin=0):
     return grey(fixed_crop(images, similarity_transform(CANONICAL_EYES, target), size))
 
 
+def region_counts(codes, grid, n_labels):
+    """How often each label occurs in each region of a map of labels.
+
+    Parameters
+    ----------
+    codes : array (H, W) int
+        Labels in 0 .. n_labels - 1.
+    grid : (int, int)
+        Rows and columns of regions, as equal as whole pixels allow.
+    n_labels : int
+        Number of labels.
+
+    Returns
+    -------
+    array (rows * columns, n_labels) int64
+    """
+    rows, columns = (np.arange(side) * parts // side for side, parts in zip(codes.shape, grid, strict=True))
+    places = (rows[:, None] * grid[1] + columns) * n_labels + codes
+    return np.bincount(places.ravel(), minlength=grid[0] * grid[1] * n_labels).reshape(-1, n_labels)
+
+
 class LbpHistograms(Recogniser):
     """Histograms of uniform local binary patterns on a grid, compared by chi-square. Nothing is learned.
 
@@ -77,8 +98,6 @@ class LbpHistograms(Recogniser):
         self.grid, self.points, self.radius = tuple(grid), points, radius
         self.n_labels = points * (points - 1) + 3  # uniform patterns, and one label for all others
         self.dim = grid[0] * grid[1] * self.n_labels
-        rows, columns = (np.arange(side) * parts // side for side, parts in zip(WINDOW[::-1], grid, strict=True))
-        self._region = (rows[:, None] * grid[1] + columns).astype(np.int64) * self.n_labels
 
     def labels(self, faces):
         """(N, 150, 130) int64: the uniform pattern of every pixel of the window, in 0 .. n_labels - 1."""
@@ -91,8 +110,8 @@ class LbpHistograms(Recogniser):
         return out
 
     def _embed(self, images):
-        counts = [np.bincount((self._region + labels).ravel(), minlength=self.dim) for labels in self.labels(images)]
-        return np.sqrt(np.array(counts) / self._region.size)
+        counts = [region_counts(labels, self.grid, self.n_labels).ravel() for labels in self.labels(images)]
+        return np.sqrt(np.array(counts) / (WINDOW[0] * WINDOW[1]))
 
     def similarity_of(self, a, b, centre=None):
         """Minus the chi-square distance of the histograms behind each row of `a` and the same row of `b`.

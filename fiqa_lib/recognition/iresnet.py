@@ -150,21 +150,7 @@ _NAMES = {
 
 
 def published_name(key, layout, layers):
-    """The name of a layer in the authors' files.
-
-    Parameters
-    ----------
-    key : str
-        Its name in `IResNetModule`.
-    layout : {"insightface", "adaface"}
-        Whose files.
-    layers : sequence of int
-        Number of blocks in each stage.
-
-    Returns
-    -------
-    str
-    """
+    """The name in the authors' files of the layer that `IResNetModule` calls `key`; `layers`: blocks in each stage."""
     whole, in_block = _NAMES[layout]
     block = re.match(r"blocks\.(\d+)\.(.*)", key)
     if not block:

@@ -60,7 +60,7 @@ class OnnxRecogniser(Recogniser):
                 f"{self.path}: OpenCV {cv2.__version__} cannot run it on 3 x {ARCFACE_SIZE} x {ARCFACE_SIZE} pixels "
                 f"({str(error.err).strip()[:200]}). For example {SOURCE}"
             ) from error
-        if single[0].shape[0] != 1 or single[0].ndim != 2 or not np.isfinite(single).all():
+        if single[0].ndim != 2 or len(single[0]) != 1 or not np.isfinite(single).all():
             raise WeightsError(
                 f"{self.path}: turns one face into {single[0].shape}, expected one finite vector (1, length); "
                 "this is no recogniser"

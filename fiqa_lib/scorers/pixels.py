@@ -11,14 +11,9 @@ from .base import Scorer, register
 
 
 def face_window():
-    """The part of the canonical crop that holds the face itself, from brows to mouth and from cheek to cheek.
+    """Rows and columns (two slices) of the canonical crop that hold the face: brows to mouth, cheek to cheek.
 
     Background, hair and the repeated border of tight photographs stay outside.
-
-    Returns
-    -------
-    (slice, slice)
-        Rows and columns.
     """
     x, y = CANONICAL_EYES.mean(0)
     top, bottom = y - 0.6 * EYE_DISTANCE, y + 1.5 * EYE_DISTANCE
