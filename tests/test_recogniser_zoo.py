@@ -359,6 +359,13 @@ def test_onnx_mean_and_scale(folder, coloured):
         OnnxRecogniser(folder / "small.onnx", scale=0)
 
 
+def test_an_onnx_output_that_is_no_vector_is_explained(folder, monkeypatch):
+    for shape in ((), (6,), (2, 6), (1, 6, 1)):
+        monkeypatch.setattr(OnnxRecogniser, "_forward", lambda self, batch, shape=shape: np.zeros(shape, np.float32))
+        with pytest.raises(WeightsError, match=r"small\.onnx: turns one face into .*no recogniser"):
+            OnnxRecogniser(folder / "small.onnx")
+
+
 def test_onnx_travels_to_another_process(folder, coloured):
     recogniser = OnnxRecogniser(folder / "small.onnx", bgr=True)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(recogniser)).embed(coloured), recogniser.embed(coloured))
