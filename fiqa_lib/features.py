@@ -1,10 +1,10 @@
-"""Descriptions of a face as numbers: GIST, HOG, local binary patterns, and the embedding of a recogniser.
+"""A face as a vector of numbers: GIST, HOG, local binary patterns (LBP), and the embedding of a recogniser (CNN).
 
 All but the last look at the same 100x100 picture, `aligned_face`. Each is an object with a `name`, the length `dim` of
 its vector, what it is `blind` to, and `extract(faces)`; `extract` computes several for a batch in one call.
 
-None of them was made for quality. GIST says how much of which stripe pattern stands where, HOG which way edges run, LBP
-what the surroundings of each pixel look like, a recogniser who is shown.
+None of them was made for quality. GIST describes which stripes are where, HOG which way edges run, LBP what surrounds
+each pixel, and an embedding who is shown. HOG and LBP are scikit-image's; GIST is in no package, so it is written here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pandas as pd
 import scipy.fft
@@ -23,19 +22,20 @@ from skimage.feature import hog, local_binary_pattern
 from .errors import DataError
 from .faces import CHIP_ORIGIN
 from .recognition import as_recogniser
-from .recognition.base import Recogniser, crops_of, fixed_crop
+from .recognition.base import Recogniser, crops_of, fixed_crop, grey
+from .recognition.classical import region_counts
 
 SIDE = 100
-"""Side in pixels of the picture that the handcrafted features look at."""
+"""Side, in pixels, of the picture that the handcrafted features look at."""
 CHIP = 150
-"""Side in pixels of dlib's chip, which that picture shows: brow to chin, ear to ear."""
+"""Side, in pixels, of dlib's chip, which that picture shows: brow to chin, ear to ear."""
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------
 
 
 def aligned_matrix():
-    """The one map from the canonical crop to the 100x100 picture: (2, 3), M @ (x, y, 1). Scale 2/3."""
+    """The map (2, 3) that takes (x, y, 1) of the canonical crop to the 100x100 picture; its scale is 2/3."""
     scale, (row, column) = SIDE / CHIP, CHIP_ORIGIN
     # pixel centres: u in the chip lies at (u + 0.5) * scale - 0.5 in the picture
     shift = [(0.5 - origin) * scale - 0.5 for origin in (column, row)]
@@ -48,6 +48,7 @@ def aligned_face(faces):
     Parameters
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
+        Faces aligned to the canonical crop.
 
     Returns
     -------
@@ -58,11 +59,7 @@ def aligned_face(faces):
 
 def grey_face(faces):
     """`aligned_face` in grey (ITU-R BT.601, as OpenCV rounds it): (N, 100, 100) uint8."""
-    pictures = aligned_face(faces)
-    out = np.empty(pictures.shape[:3], np.uint8)
-    for picture, grey in zip(pictures, out, strict=True):
-        cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY, dst=grey)
-    return out
+    return grey(aligned_face(faces))
 
 
 # --- GIST -------------------------------------------------------------------------------------------------------------
@@ -70,9 +67,9 @@ def grey_face(faces):
 PREFILTER_PAD, FILTER_PAD = 5, 32
 """Pixels by which a picture is mirrored at its border before the prefilter, and before the filter bank."""
 LOWPASS, CONTRAST = 4.0, 0.2
-"""Prefilter: frequency of half removal in cycles per padded picture; the contrast below which none is made up."""
+"""Prefilter: frequency that is half removed, in cycles per padded picture; the contrast that is not amplified."""
 FINEST, STEP = 0.3, 1.85
-"""Filter bank: centre frequency of the finest scale in cycles per pixel, and its ratio from scale to scale."""
+"""Filter bank: centre frequency of the finest scale, in cycles per pixel; its ratio from scale to scale."""
 
 
 def gabor_bank(side, orientations=(8, 8, 8, 8)):
@@ -82,14 +79,14 @@ def gabor_bank(side, orientations=(8, 8, 8, 8)):
     f the frequency, f_s = 0.3 / 1.85^s cycles per pixel that of scale s, n the number of orientations of that scale and
     d the angle in radians between the frequency's direction and the filter's, pi k / n. Angles run from the x axis
     (rightwards) to the y axis (downwards), so k = 0 passes upright stripes. Only one of a stripe's two frequencies
-    (+ and -) is passed: the answer is complex, and its magnitude does not ripple with the stripes.
+    (+ and -) is passed: the response is complex, and its magnitude does not ripple with the stripes.
 
     Parameters
     ----------
     side : int
-        Of the square picture to be filtered.
-    orientations : sequence of int
-        Orientations of each scale, from the finest scale on.
+        Side of the square picture to be filtered, in pixels.
+    orientations : sequence of int, default=(8, 8, 8, 8)
+        Number of orientations of each scale, from the finest scale on.
 
     Returns
     -------
@@ -115,12 +112,12 @@ def _bank(side, orientations):
 
 
 def prefilter(picture):
-    """What GIST does to a picture first: logarithm, slow changes of light taken out, local contrast evened out.
+    """The first step of GIST: take the logarithm, remove slow changes of light, equalise local contrast.
 
     Parameters
     ----------
-    picture : array (side, side) or (side, side, channels), 0..255
-        Channels are treated alike; the local contrast is that of their mean.
+    picture : array (side, side) or (side, side, channels)
+        Values in 0..255. Channels are treated alike; the local contrast is that of their mean.
 
     Returns
     -------
@@ -138,7 +135,7 @@ def prefilter(picture):
 
 @functools.lru_cache(maxsize=8)
 def _lowpass(shape):
-    """Gaussian transfer function on the grid of `scipy.fft.rfft2`, one half at `LOWPASS` cycles per picture."""
+    """Gaussian transfer function on the grid of `scipy.fft.rfft2`: 1/2 at `LOWPASS` cycles per picture."""
     rows, columns = scipy.fft.fftfreq(shape[0], 1 / shape[0]), scipy.fft.rfftfreq(shape[1], 1 / shape[1])
     return (0.5 ** ((rows[:, None] ** 2 + columns**2) / LOWPASS**2)).astype(np.float32)[..., None]
 
@@ -148,7 +145,7 @@ def _filtered(x, transfer):
 
 
 def pooling(side, blocks):
-    """(blocks, side) float32 matrix whose rows take the mean over `blocks` parts of a line as equal as pixels allow."""
+    """Matrix (blocks, side) float32: row b takes the mean over part b of a line; parts are as equal as pixels allow."""
     edges = np.linspace(0, side, blocks + 1).astype(int)
     matrix = np.zeros((blocks, side), np.float32)
     for row, (start, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
@@ -157,14 +154,15 @@ def pooling(side, blocks):
 
 
 def gist(picture, blocks=4, orientations=(8, 8, 8, 8)):
-    """GIST of one square picture: the mean magnitude of each filter's answer in each block.
+    """GIST of one square picture: the mean magnitude of each filter's response in each block.
 
     Parameters
     ----------
-    picture : array (side, side) or (side, side, channels), 0..255
-    blocks : int
-        Parts in each direction, 1..side.
-    orientations : sequence of int
+    picture : array (side, side) or (side, side, channels)
+        Values in 0..255.
+    blocks : int, default=4
+        Parts of the picture in each direction, 1..side.
+    orientations : sequence of int, default=(8, 8, 8, 8)
         As in `gabor_bank`.
 
     Returns
@@ -183,9 +181,9 @@ def gist(picture, blocks=4, orientations=(8, 8, 8, 8)):
         spectrum = scipy.fft.fft2(np.pad(clear[..., channel], [margin, margin], mode="symmetric"))
         for start in range(0, len(bank), 4):  # four at a time stay in the processor's cache
             part = slice(start, start + 4)
-            answer = scipy.fft.ifft(spectrum * bank[part], axis=1, overwrite_x=True)[:, inside]  # rows that count
-            answer = scipy.fft.ifft(answer, axis=2)[..., inside]
-            out[channel, part] = pool @ np.sqrt(answer.real**2 + answer.imag**2) @ pool.T
+            response = scipy.fft.ifft(spectrum * bank[part], axis=1, overwrite_x=True)[:, inside]  # only rows inside
+            response = scipy.fft.ifft(response, axis=2)[..., inside]
+            out[channel, part] = pool @ np.sqrt(response.real**2 + response.imag**2) @ pool.T
     return out
 
 
@@ -198,10 +196,11 @@ class Feature:
     Attributes
     ----------
     name : str
+        Short name for tables.
     dim : int
         Length of the vector of one face.
     blind : str
-        What the feature does not see; held by the tests.
+        What the feature does not see; the tests check it.
     """
 
     name = "feature"
@@ -209,13 +208,14 @@ class Feature:
     blind = ""
 
     def extract(self, faces, n_jobs=None):
-        """Vectors of aligned faces, each made by itself: the batch changes nothing.
+        """Vectors of aligned faces. The vector of a face does not depend on the faces beside it.
 
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        n_jobs : int, optional
-            Threads; as many as torch uses by default. The result does not depend on it.
+            Faces aligned to the canonical crop.
+        n_jobs : int, default=None
+            Threads; None means as many as torch uses. The result does not depend on it.
 
         Returns
         -------
@@ -227,16 +227,10 @@ class Feature:
             For anything but aligned faces.
         """
         pictures = self._pictures(faces)
-        out = np.empty((len(pictures), self.dim), np.float32)
-
-        def work(row):
-            out[row] = self._of(pictures[row])
-
         # threads suffice: OpenCV, SciPy's FFT and most of scikit-image release Python's lock
         with ThreadPoolExecutor(n_jobs or torch.get_num_threads()) as pool:
-            for _ in pool.map(work, range(len(pictures))):  # asked for one by one, so that an error is raised here
-                pass
-        return out
+            rows = pool.map(self._of, pictures)
+            return np.fromiter(rows, np.dtype((np.float32, self.dim)), len(pictures))
 
     def _pictures(self, faces):
         return grey_face(faces)
@@ -248,19 +242,21 @@ class Feature:
 
 @dataclass(frozen=True)
 class Gist(Feature):
-    """GIST: which stripes stand where, coarsely (A. Oliva, A. Torralba, Modeling the shape of the scene, IJCV 2001).
+    """GIST: which stripes are where, coarsely (A. Oliva, A. Torralba, Modeling the shape of the scene, IJCV 2001).
 
     Prefilter, Gabor bank in the frequency domain, mean magnitude over blocks; see `prefilter`, `gabor_bank`, `gist`.
-    Constants are those of the authors' published code, described anew here.
+    Constants are those of the authors' published code; the code is written anew.
 
     Parameters
     ----------
-    blocks : int
+    blocks : int, default=4
         Parts of the picture in each direction. 4 is the classic setting (512 numbers).
-    orientations : tuple of int
-        Of each scale, finest first.
-    colour : bool
-        Each colour channel by itself, one after the other.
+    orientations : tuple of int, default=(8, 8, 8, 8)
+        Number of orientations of each scale, finest first.
+    colour : bool, default=False
+        Whether each colour channel is described by itself, one after the other.
+    name : str, default="gist"
+        Short name for tables.
     """
 
     blocks: int = 4
@@ -284,14 +280,18 @@ class Gist(Feature):
 class Hog(Feature):
     """HOG: how strong edges of each direction are in each cell (N. Dalal, B. Triggs, CVPR 2005), by scikit-image.
 
-    In colour: at each pixel the channel with the strongest gradient counts.
+    At each pixel the colour channel with the strongest gradient counts.
 
     Parameters
     ----------
-    orientations : int
-        Bins of 0..180 degrees.
-    cell, block : int
-        Side of a cell in pixels, and of a block in cells. Blocks overlap; each is normalised by itself (L2-Hys).
+    orientations : int, default=9
+        Number of bins of directions in 0..180 degrees.
+    cell : int, default=8
+        Side of a cell, in pixels.
+    block : int, default=3
+        Side of a block, in cells. Blocks overlap; each is normalised by itself (L2-Hys).
+    name : str, default="hog"
+        Short name for tables.
     """
 
     orientations: int = 9
@@ -318,14 +318,19 @@ class LbpCodes(Feature):
 
     Source: T. Ojala, M. Pietikainen, T. Maenpaa, PAMI 2002. The code of a pixel is the number of its `points`
     neighbours at distance `radius` that are not darker, where those lie side by side; `points` + 1 where they do not.
-    Neighbours beyond the picture count as black, so the outer `radius` pixels carry odd codes.
+    Neighbours beyond the picture count as black, so the codes of the outer `radius` pixels mean little.
 
     A code is a name, not a quantity: code 26 (no pattern) is not "more" than 25 (all lighter). Taken as numbers, as
     here and in the original pipeline, the map is a poor vector; `LbpHistogram` counts instead.
 
     Parameters
     ----------
-    points, radius : int
+    points : int, default=25
+        Neighbours of a pixel.
+    radius : int, default=5
+        Their distance, in pixels.
+    name : str, default="lbp"
+        Short name for tables.
     """
 
     points: int = 25
@@ -346,13 +351,18 @@ class LbpHistogram(Feature):
     """How often each uniform local binary pattern occurs in each part of the picture (T. Ahonen et al., PAMI 2006).
 
     The codes of `LbpCodes` without the outer `radius` pixels; square roots of shares, so that Euclidean distances are
-    those of Hellinger: rare patterns count as they should.
+    those of Hellinger, which give rare patterns their weight.
 
     Parameters
     ----------
-    points, radius : int
-    grid : int
-        Parts in each direction.
+    points : int, default=25
+        Neighbours of a pixel.
+    radius : int, default=5
+        Their distance, in pixels.
+    grid : int, default=5
+        Parts of the picture in each direction.
+    name : str, default="lbp-histogram"
+        Short name for tables.
     """
 
     points: int = 25
@@ -368,9 +378,7 @@ class LbpHistogram(Feature):
     def _of(self, picture):
         codes = local_binary_pattern(picture, self.points, self.radius, "uniform").astype(np.int64)
         codes = codes[self.radius : -self.radius, self.radius : -self.radius]
-        part = np.arange(len(codes)) * self.grid // len(codes)
-        place = (part[:, None] * self.grid + part) * (self.points + 2) + codes
-        counts = np.bincount(place.ravel(), minlength=self.dim).reshape(self.grid**2, -1)
+        counts = region_counts(codes, (self.grid, self.grid), self.points + 2)
         return np.sqrt(counts / counts.sum(1, keepdims=True)).ravel()
 
 
@@ -380,7 +388,10 @@ class Cnn(Feature):
 
     Parameters
     ----------
-    recogniser : str or Recogniser
+    recogniser : str or Recogniser, default="dlib"
+        As `recognition.as_recogniser` takes it.
+    name : str, default="cnn"
+        Short name for tables.
     """
 
     recogniser: str | Recogniser = "dlib"
@@ -393,8 +404,6 @@ class Cnn(Feature):
 
     def extract(self, faces, n_jobs=None):
         return as_recogniser(self.recogniser).embed(faces)
-
-    extract.__doc__ = Feature.extract.__doc__
 
 
 FEATURES = {
@@ -409,7 +418,24 @@ FEATURES = {
 
 
 def as_feature(feature, recogniser="dlib"):
-    """The feature itself, or the one of that name; "cnn" with the given recogniser. DataError names what there is."""
+    """A feature from itself or from its name.
+
+    Parameters
+    ----------
+    feature : str or Feature
+        A name in `FEATURES`, or a feature, which is returned as it is.
+    recogniser : str or Recogniser, default="dlib"
+        The recogniser of "cnn".
+
+    Returns
+    -------
+    Feature
+
+    Raises
+    ------
+    DataError
+        Unknown name; the message lists the known ones.
+    """
     if isinstance(feature, Feature):
         return feature
     if feature not in FEATURES:
@@ -423,12 +449,13 @@ def extract(faces, features=tuple(FEATURES), *, recogniser="dlib", n_jobs=None):
     Parameters
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
-    features : sequence of str or Feature
-        Names in `FEATURES`; all by default. "gist-25x25" of 1000 faces takes 135 MB.
-    recogniser : str or Recogniser
-        Of "cnn".
-    n_jobs : int, optional
-        Threads.
+        Faces aligned to the canonical crop.
+    features : sequence of str or Feature, default=all of `FEATURES`
+        Which ones. "gist-25x25" of 1000 faces takes 135 MB.
+    recogniser : str or Recogniser, default="dlib"
+        The recogniser of "cnn".
+    n_jobs : int, default=None
+        Threads; None means as many as torch uses.
 
     Returns
     -------

@@ -1,5 +1,6 @@
-"""Recognisers: what turns an aligned face into an embedding."""
+"""Recognisers: they turn an aligned face into an embedding. `load_recogniser(name)` makes one by name."""
 
+import fnmatch
 import functools
 
 from ..errors import DataError
@@ -25,20 +26,9 @@ __all__ = [
     "arcface_crop",
     "arcface_crop_tensor",
     "as_recogniser",
+    "list_recognisers",
     "load_recogniser",
 ]
-
-
-def _iresnet(variant, depth):
-    return lambda weights, device, **options: IResNet(weights, variant, depth, device, **options)
-
-
-def _transface(size):
-    return lambda weights, device, **options: TransFace(weights, size, device, **options)
-
-
-def _onnx(weights, device, **options):
-    return OnnxRecogniser(weights, **options)  # OpenCV runs it on the CPU, whatever the device
 
 
 def _lbp(weights, device, **options):
@@ -51,34 +41,70 @@ def _fisherfaces(weights, device, **options):
     return Fisherfaces(**options) if weights is None else Fisherfaces.load(weights)
 
 
+def _onnx(weights, device, **options):
+    return OnnxRecogniser(weights, **options)  # OpenCV runs it on the CPU, whatever the device
+
+
+_DEPTHS = {"arcface": (18, 34, 50, 100), "magface": (18, 50, 100), "adaface": (18, 50, 100)}
+
 RECOGNISERS = {
     "dlib": DlibResNet,
     "lbp": _lbp,
     "fisherfaces": _fisherfaces,
-    **{f"arcface-r{depth}": _iresnet("arcface", depth) for depth in (18, 34, 50, 100)},
-    **{f"magface-r{depth}": _iresnet("magface", depth) for depth in (18, 50, 100)},
-    **{f"adaface-r{depth}": _iresnet("adaface", depth) for depth in (18, 50, 100)},
-    **{f"transface-{size}": _transface(size) for size in "sbl"},
+    **{
+        f"{variant}-r{depth}": functools.partial(IResNet, variant=variant, depth=depth)
+        for variant, depths in _DEPTHS.items()
+        for depth in depths
+    },
+    **{f"transface-{size}": functools.partial(TransFace, size=size) for size in "sbl"},
     "onnx": _onnx,
 }
-"""Name -> function of (weights, device, **options) that makes the recogniser."""
+"""Name -> callable (weights, device=..., **options) that makes the recogniser."""
 
 
-def load_recogniser(name="dlib", weights=None, device="cpu", **options):
-    """A recogniser by name.
+def list_recognisers(pattern="*"):
+    """Names that `load_recogniser` knows.
 
     Parameters
     ----------
-    name : str
-        A key of `RECOGNISERS`. "dlib": dlib's ResNet, whose weights are installed with the course. "lbp": needs
-        nothing. "fisherfaces": a saved state, or unfitted without one. "arcface-r50", "magface-r100", "adaface-r18",
-        "transface-l", "onnx" and their like: weights are the user's.
-    weights : path, optional
+    pattern : str, default="*"
+        Shell wildcards, for example "arcface*".
+
+    Returns
+    -------
+    list of str
+        In the order of `RECOGNISERS`.
+    """
+    return [name for name in RECOGNISERS if fnmatch.fnmatchcase(name, pattern)]
+
+
+def load_recogniser(name="dlib", weights=None, device="cpu", **options):
+    """Make a recogniser by name.
+
+    | name | needs |
+    |---|---|
+    | "dlib" | nothing: dlib's ResNet, whose weights are installed with the course |
+    | "lbp" | nothing: it learns nothing |
+    | "fisherfaces" | `fit` on training people, or `weights`: a file that `Fisherfaces.save` wrote |
+    | "arcface-r18", -r34, -r50, -r100 | `weights`: a backbone.pth of insightface's arcface_torch |
+    | "magface-r18", -r50, -r100; "adaface-r18", -r50, -r100 | `weights`: the authors' .pth or .ckpt |
+    | "transface-s", -b, -l | `weights`: the authors' .pt |
+    | "onnx" | `weights`: an .onnx file with a 112x112 input |
+
+    Parameters
+    ----------
+    name : str, default="dlib"
+        A key of `RECOGNISERS`; `list_recognisers` gives them.
+    weights : path, default=None
         A file in the layout its authors publish.
-    device : str
-        For torch networks: "cpu" or "cuda".
+    device : str, default="cpu"
+        Where a torch network runs: "cpu" or "cuda". The others ignore it.
     **options
-        Further options of the class; for "onnx" for example `bgr=True`.
+        Further parameters of the class, for example `bgr=True` for "onnx" or `grid=(5, 5)` for "lbp".
+
+    Returns
+    -------
+    Recogniser
 
     Raises
     ------
@@ -89,7 +115,7 @@ def load_recogniser(name="dlib", weights=None, device="cpu", **options):
     """
     if name not in RECOGNISERS:
         raise DataError(f"there is no recogniser {name!r}; known: {', '.join(RECOGNISERS)}")
-    return RECOGNISERS[name](weights, device, **options)
+    return RECOGNISERS[name](weights, device=device, **options)
 
 
 @functools.lru_cache(maxsize=4)
@@ -98,5 +124,15 @@ def _shared(name):
 
 
 def as_recogniser(recogniser):
-    """The recogniser itself, or for a name the one shared by all who ask for that name."""
+    """A recogniser from itself or from its name; all who ask for one name share one object.
+
+    Parameters
+    ----------
+    recogniser : str or Recogniser
+        A name in `RECOGNISERS` that needs no file of weights, or a recogniser, which is returned as it is.
+
+    Returns
+    -------
+    Recogniser
+    """
     return _shared(recogniser) if isinstance(recogniser, str) else recogniser

@@ -1,4 +1,4 @@
-"""What every recogniser of the course offers, whatever is inside, and the crop that most networks share."""
+"""What every recogniser offers, whatever is inside, and the crop that most networks share."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ from ..errors import DataError
 from ..faces import CANONICAL_EYES, SIZE, crops_of, similarity_transform
 
 ARCFACE_SIZE = 112
-"""Side in pixels of the crop that ArcFace introduced and most published recognisers use."""
+"""Side, in pixels, of the crop that ArcFace introduced and most published recognisers use."""
 ARCFACE_EYES = np.array([[38.2946, 51.6963], [73.5318, 51.5014]])
-"""Eye centres in that crop as (x, y): on the picture's left, on its right (insightface's five-point template)."""
+"""Eye centres (x, y) in that crop, the left one in the picture first (from insightface's five-point template)."""
 
 
 # --- crops -------------------------------------------------------------------------------------------------------
 
 
 def seen_window(matrix, size):
-    """The part of the canonical crop that a crop by `matrix` shows: (top, left, bottom, right), whole pixels inside.
+    """The part of the canonical crop that a crop by `matrix` shows.
 
     Parameters
     ----------
     matrix : array (2, 3)
-        As in `fixed_crop`.
-    size : (width, height)
+        Affine map from the canonical crop to the new one, as in `fixed_crop`.
+    size : (int, int)
+        Width and height of the new crop, in pixels.
+
+    Returns
+    -------
+    (top, left, bottom, right) : four int
+        Whole pixels of the canonical crop that lie inside.
     """
     back = cv2.invertAffineTransform(np.asarray(matrix, float))
     corners = np.array([[0, 0], [size[0] - 1, size[1] - 1]]) @ back[:, :2].T + back[:, 2]
@@ -42,21 +48,23 @@ def seen_window(matrix, size):
 
 @functools.cache
 def arcface_matrix():
-    """The one similarity that takes the canonical crop to the ArcFace crop: (2, 3), M @ (x, y, 1). Scale 0.67."""
+    """The similarity (2, 3) that takes (x, y, 1) of the canonical crop to the ArcFace crop; its scale is 0.67."""
     matrix = similarity_transform(CANONICAL_EYES, ARCFACE_EYES)
     matrix.setflags(write=False)
     return matrix
 
 
 def fixed_crop(images, matrix, size):
-    """Cut every canonical crop by the same affine map, with bilinear interpolation; the border is repeated.
+    """Cut every canonical crop by the same affine map: bilinear interpolation, repeated border.
 
     Parameters
     ----------
     images : array (N, 192, 192, 3) uint8
+        Canonical crops.
     matrix : array (2, 3)
         Takes (x, y, 1) of the canonical crop to the new one.
-    size : (width, height)
+    size : (int, int)
+        Width and height of the new crop, in pixels.
 
     Returns
     -------
@@ -68,59 +76,78 @@ def fixed_crop(images, matrix, size):
     return out
 
 
+def grey(images):
+    """RGB pictures (N, H, W, 3) uint8 in grey: (N, H, W) uint8 (ITU-R BT.601, as OpenCV rounds it)."""
+    out = np.empty(images.shape[:3], np.uint8)
+    for image, target in zip(images, out, strict=True):
+        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY, dst=target)
+    return out
+
+
 def arcface_crop(images):
     """The 112x112 crop of ArcFace, MagFace, AdaFace, TransFace and most ONNX models.
 
     Parameters
     ----------
     images : array (N, 192, 192, 3) uint8
+        Canonical crops, RGB.
 
     Returns
     -------
-    array (N, 112, 112, 3) uint8 RGB
-        Eye centres at `ARCFACE_EYES`.
+    array (N, 112, 112, 3) uint8
+        RGB, with the eye centres at `ARCFACE_EYES`.
     """
     return fixed_crop(images, arcface_matrix(), (ARCFACE_SIZE, ARCFACE_SIZE))
 
 
 def arcface_crop_tensor(images):
-    """`arcface_crop` without rounding, for gradients down to the canonical crop.
+    """`arcface_crop` without rounding, so that gradients reach the canonical crop.
 
     Parameters
     ----------
-    images : tensor (N, C, 192, 192) floating
+    images : tensor (N, C, 192, 192), floating point
+        Canonical crops.
 
     Returns
     -------
-    tensor (N, C, 112, 112), same type and device
-        Rounded to whole numbers it is `arcface_crop`.
+    tensor (N, C, 112, 112)
+        Same type and device. Rounded to whole numbers it equals `arcface_crop`.
     """
     back = cv2.invertAffineTransform(arcface_matrix())
     grid = np.stack([*np.meshgrid(np.arange(ARCFACE_SIZE), np.arange(ARCFACE_SIZE))], axis=-1) @ back[:, :2].T
-    grid = (grid + back[:, 2]) * 2 / (SIZE - 1) - 1  # pixels to the -1..1 between the outermost pixel centres
+    grid = (grid + back[:, 2]) * 2 / (SIZE - 1) - 1  # grid_sample wants -1..1 between the outermost pixel centres
     grid = torch.as_tensor(grid, dtype=images.dtype, device=images.device).expand(len(images), -1, -1, -1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def batches(n, size):
+    """Slices that divide n rows into parts of `size` rows; the last part may be shorter."""
+    return (slice(start, start + size) for start in range(0, n, size))
 
 
 # --- the contract ------------------------------------------------------------------------------------------------
 
 
 class Recogniser:
-    """Turns aligned faces into embeddings and says how two embeddings are compared.
+    """Turns aligned faces into embeddings and defines how two embeddings are compared.
+
+    A subclass sets the attributes and writes `_embed(images)` for one batch.
 
     Attributes
     ----------
     name : str
-        Short name, as used in tables and on the command line.
+        Short name for tables and the command line.
     dim : int
-        Length of an embedding. 0 before a recogniser that learns is fitted.
+        Length of an embedding; 0 before a recogniser that learns is fitted.
     similarity : {"cosine", "euclidean", "own"}
-        How two embeddings are compared. euclidean means minus the distance. "own" is known only to `similarity_of` and
-        `all_pairs`; its docstring names the nearest of the other two, for code that needs vectors.
+        How two embeddings are compared. "euclidean" is minus the distance. "own" is defined by the subclass, in
+        `similarity_of` and `all_pairs`; its docstring names the nearest of the other two, for code that needs vectors.
     checksum : str or None
         SHA-256 of the file of weights, for tables and logs; None where there is no file.
     window : (top, left, bottom, right)
-        The part of the canonical crop that it looks at, in pixels (beyond it at most the reach of a filter counts).
+        The part of the canonical crop that it looks at, in pixels. Beyond it, at most the reach of a filter counts.
+    batch_size : int
+        Default number of faces per pass of `embed`.
     """
 
     name = "recogniser"
@@ -128,6 +155,7 @@ class Recogniser:
     similarity = "cosine"
     checksum = None
     window = (0, 0, SIZE, SIZE)
+    batch_size = 32
 
     def embed(self, faces, batch_size=None):
         """Embeddings of aligned faces.
@@ -135,30 +163,43 @@ class Recogniser:
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        batch_size : int, optional
-            Faces per pass. The result does not depend on it (up to float32 rounding).
+            Faces aligned to the canonical crop.
+        batch_size : int, default=None
+            Faces per pass; None means the recogniser's own. The result does not depend on it, up to float32 rounding.
 
         Returns
         -------
         array (N, dim) float32
-            As the recogniser gives them: not normalised, not centred.
+            Raw embeddings: not normalised, not centred.
 
         Raises
         ------
         DataError
             For anything but aligned faces.
         """
+        return self._in_batches(self._embed, faces, self.dim, batch_size)
+
+    def _embed(self, images):
+        """Embeddings (n, dim) of one batch of canonical crops (n, 192, 192, 3)."""
         raise NotImplementedError
 
+    def _in_batches(self, function, faces, width, batch_size=None):
+        """(N, width) float32: `function` of one batch of canonical crops after the other."""
+        images = crops_of(faces)
+        out = np.empty((len(images), width), np.float32)
+        for batch in batches(len(images), batch_size or self.batch_size):
+            out[batch] = function(images[batch])
+        return out
+
     def similarity_of(self, a, b, centre=None):
-        """Similarity of each row of `a` with the same row of `b`, higher for more alike.
+        """Similarity of each row of `a` with the same row of `b`; higher means more alike.
 
         Parameters
         ----------
         a, b : array (P, dim)
             Embeddings.
-        centre : array (dim,), optional
-            Subtracted first where the similarity is the cosine (see `verification.cosine`); no effect on a distance.
+        centre : array (dim,), default=None
+            Subtracted first where the similarity is the cosine (see `cosine`); it has no effect on a distance.
 
         Returns
         -------
@@ -169,16 +210,31 @@ class Recogniser:
         return verification.euclidean(a, b)
 
     def all_pairs(self, embeddings, identities, centre=None):
-        """Similarity and mated flag of every pair, as `verification.all_pairs`, with this recogniser's similarity."""
+        """Similarity and mated flag of every pair of N faces, with this recogniser's similarity.
+
+        Parameters
+        ----------
+        embeddings : array (N, dim)
+            As `embed` gives them.
+        identities : sequence of N
+            Who each face shows.
+        centre : array (dim,), default=None
+            As in `similarity_of`.
+
+        Returns
+        -------
+        namedtuple (similarity, mated)
+            Arrays (N (N - 1) / 2,), float32 and bool, in the order of `numpy.triu_indices(N, 1)`.
+        """
         return verification.all_pairs(embeddings, identities, kind=self.similarity, centre=centre)
 
     def features(self, faces, batch_size=None):
-        """Input of the last linear layer. Only recognisers that are torch networks have one."""
+        """Input of the last linear layer. Only recognisers that are torch networks have one; others raise DataError."""
         raise DataError(self._no_network())
 
     @property
     def head(self):
-        """What leads from `features` to the embedding. Only recognisers that are torch networks have one."""
+        """What leads from `features` to the embedding. Only torch networks have one; others raise DataError."""
         raise DataError(self._no_network())
 
     def _no_network(self):
@@ -196,7 +252,7 @@ class Recogniser:
             if isinstance(value, np.ndarray):
                 parts += [name, value.shape, value.tobytes()]
             elif isinstance(value, torch.nn.Module):
-                if self.checksum is None:  # else that of the file says it
+                if self.checksum is None:  # otherwise the file's checksum covers the weights
                     parts += [(key, array.cpu().numpy().tobytes()) for key, array in value.state_dict().items()]
             elif value is None or isinstance(value, (bool, int, float, str, tuple)):
                 parts += [name, value]
@@ -211,21 +267,23 @@ class Recogniser:
 
 
 class Remembering(Recogniser):
-    """A recogniser that remembers its embeddings: for many questions about the same faces.
+    """A recogniser that keeps its embeddings, for many questions about the same faces.
 
-    Each score by perturbation, for instance, asks for the undisturbed face again. Not for measuring speed, which is
-    why it has to be asked for. All else is the recogniser's own.
+    Each score by perturbation, for instance, asks for the undisturbed face again. It is a wrapper that the user has to
+    ask for, since it spoils measurements of speed. All but `embed` is the wrapped recogniser's own.
 
     Parameters
     ----------
     recogniser : Recogniser
-    limit : int
-        At most so many embeddings are kept; the oldest go first.
+        Makes the embeddings.
+    limit : int, default=50_000
+        Number of embeddings that are kept; the oldest go first.
     """
 
     def __init__(self, recogniser, limit=50_000):
-        self.recogniser, self.limit, self._known = recogniser, limit, {}
-        for name in ("name", "dim", "similarity", "checksum", "window"):
+        self.recogniser, self.limit, self._embeddings = recogniser, limit, {}
+        own = ("name", "dim", "similarity", "checksum", "window")
+        for name in (*own, "features", "similarity_of", "all_pairs", "fingerprint"):  # else the base class would answer
             setattr(self, name, getattr(recogniser, name))
 
     def __getattr__(self, name):
@@ -236,41 +294,23 @@ class Remembering(Recogniser):
     def embed(self, faces, batch_size=None):
         images = crops_of(faces)
         keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-        new = {key: row for row, key in enumerate(keys) if key not in self._known}
-        found = {key: self._known[key] for key in keys if key not in new}
+        new = {key: row for row, key in enumerate(keys) if key not in self._embeddings}
+        asked = {key: self._embeddings[key] for key in keys if key not in new}
         if new:
-            found.update(zip(new, self.recogniser.embed(images[list(new.values())], batch_size), strict=True))
-        self._known.update(found)
-        for key in list(self._known)[: max(0, len(self._known) - self.limit)]:
-            del self._known[key]
-        return np.array([found[key] for key in keys], np.float32).reshape(len(keys), self.dim)
-
-    embed.__doc__ = Recogniser.embed.__doc__
-
-    def features(self, faces, batch_size=None):
-        """Input of the last linear layer, as the recogniser gives it; not remembered."""
-        return self.recogniser.features(faces, batch_size)
+            asked.update(zip(new, self.recogniser.embed(images[list(new.values())], batch_size), strict=True))
+        self._embeddings.update(asked)
+        for key in list(self._embeddings)[: max(0, len(self._embeddings) - self.limit)]:
+            del self._embeddings[key]
+        return np.array([asked[key] for key in keys], np.float32).reshape(len(keys), self.dim)
 
     @property
     def head(self):
         """The recogniser's."""
         return self.recogniser.head
 
-    def similarity_of(self, a, b, centre=None):
-        """The recogniser's."""
-        return self.recogniser.similarity_of(a, b, centre)
-
-    def all_pairs(self, embeddings, identities, centre=None):
-        """The recogniser's."""
-        return self.recogniser.all_pairs(embeddings, identities, centre)
-
-    def fingerprint(self):
-        """The recogniser's."""
-        return self.recogniser.fingerprint()
-
 
 class TorchRecogniser(Recogniser):
-    """A recogniser whose network is a torch module. Subclasses set the attributes and write `preprocess`.
+    """A recogniser whose network is a torch module. A subclass sets the attributes and writes `preprocess`.
 
     Attributes
     ----------
@@ -279,10 +319,11 @@ class TorchRecogniser(Recogniser):
         gives the input of the last linear layer.
     n_features : int
         Width of that input.
+    device : str
+        Where the network runs: "cpu" or "cuda".
     """
 
     n_features = 0
-    batch_size = 32
     device = "cpu"
     module: torch.nn.Module
 
@@ -290,34 +331,40 @@ class TorchRecogniser(Recogniser):
         """Cut this recogniser's own input out of the canonical crops: (N, 3, height, width) float32 tensor."""
         raise NotImplementedError
 
-    def embed(self, faces, batch_size=None):
-        return self._in_batches(self.module, faces, self.dim, batch_size)
-
-    embed.__doc__ = Recogniser.embed.__doc__
+    def _embed(self, images):
+        return self._run(self.module, images)
 
     def features(self, faces, batch_size=None):
-        """(N, n_features) float32 input of the last linear layer, where stochastic dropout belongs.
+        """Input of the last linear layer, where stochastic dropout belongs.
 
         `head` leads from there to the embedding: `head(torch.from_numpy(features))` equals `embed(faces)`.
+
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+            Faces aligned to the canonical crop.
+        batch_size : int, default=None
+            As in `embed`.
+
+        Returns
+        -------
+        array (N, n_features) float32
         """
-        return self._in_batches(self.module.features, faces, self.n_features, batch_size)
+        run = functools.partial(self._run, self.module.features)
+        return self._in_batches(run, faces, self.n_features, batch_size)
 
     @property
     def head(self):
         """torch.nn.Module (B, n_features) -> (B, dim): the last linear layer, and its batch norm where there is one."""
         return self.module.head if hasattr(self.module, "head") else self.module.last
 
-    def _in_batches(self, function, faces, width, batch_size=None):
-        images, step = crops_of(faces), batch_size or self.batch_size
-        out = np.empty((len(images), width), np.float32)
+    def _run(self, function, images):
         with torch.inference_mode():
-            for start in range(0, len(images), step):
-                out[start : start + step] = function(self.preprocess(images[start : start + step])).cpu().numpy()
-        return out
+            return function(self.preprocess(images)).cpu().numpy()
 
 
 class ArcFaceInput:
-    """Mix-in: the 112x112 input that ArcFace's successors share, which differ in colour order and in scale.
+    """Mix-in: the 112x112 input of ArcFace and its successors, which differ in colour order and range.
 
     Attributes
     ----------
@@ -338,5 +385,5 @@ class ArcFaceInput:
         return self.normalise(chips.to(self.device, torch.float32))
 
     def normalise(self, chips):
-        """(N, 3, 112, 112) float RGB tensor in 0..255 -> network input; what `preprocess` does, differentiable."""
+        """(N, 3, 112, 112) float RGB tensor in 0..255 -> network input; the differentiable half of `preprocess`."""
         return ((chips.flip(1) if self.bgr else chips) - self.mean) / self.scale

@@ -1,4 +1,4 @@
-"""Files of published weights: found, checked, explained when wrong, and never executed."""
+"""Read files of published weights: check them, explain what is wrong with them, never run code in them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import torch
 from ..errors import WeightsError
 
 PREFIXES = ("", "module.", "model.", "backbone.", "features.module.", "module.features.")
-"""What stands before the layer names: nothing (ArcFace, TransFace), `model.` (AdaFace, a Lightning checkpoint),
-`features.module.` or `module.features.` (MagFace's two ways of training), or what torch's wrappers add."""
+"""Prefixes of layer names: none (ArcFace, TransFace), `model.` (AdaFace, a Lightning checkpoint), `features.module.` or
+`module.features.` (MagFace's two ways of training), and what torch's wrappers add."""
 NESTED = ("state_dict", "state_dict_backbone", "model")
-"""Where a training checkpoint keeps the layers."""
+"""Keys under which a training checkpoint keeps the layers."""
 INERT = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_utilities.")
 """Modules whose classes a Lightning checkpoint names beside its weights. They are read as empty stand-ins."""
 
 
 class Source(NamedTuple):
-    """Who publishes a network, under what file name, and where: for messages."""
+    """Who publishes a network, under what file name, and on what page: for messages."""
 
     title: str
     file: str
@@ -39,18 +39,13 @@ class _StandIn:
     def __new__(cls, *arguments, **keywords):
         return super().__new__(cls)
 
-    def __init__(self, *arguments, **keywords):
-        pass
+    def __init__(self, *arguments, **keywords): ...
 
-    def __setstate__(self, state):
-        pass
+    def __setstate__(self, state): ...
 
 
 def sha256(path):
-    """SHA-256 of a file as 64 hexadecimal digits.
-
-    Raises WeightsError when the file cannot be read.
-    """
+    """SHA-256 of a file as 64 hexadecimal digits. Raises WeightsError when the file cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -59,7 +54,7 @@ def sha256(path):
 
 
 def require(weights, name, source):
-    """The path of a file that the user has to bring, or WeightsError that says where its authors publish it."""
+    """The Path of a file that the user has to bring. Raises WeightsError, with the `source`, when there is none."""
     if weights is None:
         raise WeightsError(f"{name} needs a file of weights, which the course can't ship: weights=PATH. {source}")
     path = Path(weights)
@@ -74,14 +69,16 @@ def read_layers(path, source, anchor):
     Parameters
     ----------
     path : Path
+        The file.
     source : Source
+        Where the right file is published, for messages.
     anchor : str
-        The name of a layer that must be there; what stands before it in the file is taken off all names.
+        The name of a layer that must be there. The prefix that it has in the file is removed from all names.
 
     Returns
     -------
     dict of str -> tensor
-        On the CPU. Entries outside the prefix (the training classifier) are left out.
+        On the CPU. Entries without the prefix (the training classifier) are left out.
 
     Raises
     ------
@@ -91,10 +88,7 @@ def read_layers(path, source, anchor):
     state = _load(path, source)
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: holds a {type(state).__name__} instead of named layers. {source}")
-    for key in NESTED:
-        if isinstance(state.get(key), dict):
-            state = state[key]
-            break
+    state = next((state[key] for key in NESTED if isinstance(state.get(key), dict)), state)
     layers = {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
     for prefix in PREFIXES:
         if prefix + anchor in layers:
@@ -112,13 +106,12 @@ def _load(path, source):
             warnings.simplefilter("ignore")  # torch's doubts about the format: the file loads, or an error is explained
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever an arbitrary file makes torch raise, it is about this file
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if found:
+        if code := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise WeightsError(
-                f"{path}: refused, since loading it would run code ({found[1]}). Weights are tensors and need none. "
+                f"{path}: refused, since loading it would run code ({code[1]}). Weights are tensors and need none. "
                 f"Use the authors' own file: {source}"
             ) from error
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise WeightsError(f"{path}: not a file of weights that torch can read ({reason}). {source}") from error
 
 
@@ -131,20 +124,28 @@ def _stand_ins(path):
     return [(_StandIn, name) for name in names] if all(name.startswith(INERT) for name in names) else []
 
 
+def renamed(key, table):
+    """The name of a layer with its beginning replaced by `table` (own beginning -> published one), else as it is."""
+    for own, published in table.items():
+        if key == own or key.startswith(own + "."):
+            return published + key[len(own) :]
+    return key
+
+
 def fill(module, layers, published, path, name, source, optional=()):
     """Put layers into a module that was built on torch's "meta" device; both must agree exactly.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode afterwards.
+        Filled in place and returned, in evaluation mode.
     layers : dict of str -> tensor
         As `read_layers` gives them.
     published : callable
-        The module's own name of a layer -> the name in the authors' files.
-    path, name, source
-        For messages: the file, the recogniser, and who publishes it.
-    optional : collection of str
+        The module's own name of a layer -> its name in the authors' files.
+    path, name, source : Path, str, Source
+        The file, the network and its publisher, for messages.
+    optional : collection of str, default=()
         Published names that the module does not have and that may be in the file.
 
     Raises

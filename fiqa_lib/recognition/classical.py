@@ -1,10 +1,11 @@
-"""Two recognisers from before deep learning. They need no published weights and owe nothing to dlib's network, which
-makes them the independent second opinion that a quality method has to be tested with.
+"""Two recognisers from before deep learning.
+
+They need no published weights and have nothing in common with dlib's network: an independent second opinion, which
+every quality method should be tested with.
 """
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from skimage.feature import local_binary_pattern
 from sklearn.decomposition import PCA
@@ -14,13 +15,13 @@ from .. import verification
 from ..errors import DataError, WeightsError
 from ..faces import CANONICAL_EYES, Faces, similarity_transform
 from ..files import whole_file
-from .base import Recogniser, crops_of, fixed_crop, seen_window
+from .base import Recogniser, crops_of, fixed_crop, grey, seen_window
 from .checkpoints import sha256
 
 WINDOW = (130, 150)
 """Width and height of the face window in pixels, as on FERET in the LBP paper."""
 WINDOW_EYES = np.array([[30.0, 45.0], [100.0, 45.0]])
-"""Eye centres in that window as (x, y)."""
+"""Eye centres (x, y) in that window."""
 SEEN = seen_window(similarity_transform(CANONICAL_EYES, WINDOW_EYES), WINDOW)
 """The window's place in the canonical crop: (top, left, bottom, right)."""
 
@@ -30,10 +31,11 @@ def face_window(images, scale=1.0, margin=0):
 
     Parameters
     ----------
-    images : array (N, 192, 192, 3) uint8 RGB
-    scale : float
+    images : array (N, 192, 192, 3) uint8
+        Canonical crops, RGB.
+    scale : float, default=1.0
         1 gives 130 x 150 pixels (the canonical crop enlarged by a third), 0.5 half of that.
-    margin : int
+    margin : int, default=0
         Pixels more on every side.
 
     Returns
@@ -42,11 +44,28 @@ def face_window(images, scale=1.0, margin=0):
     """
     target = (WINDOW_EYES + 0.5) * scale - 0.5 + margin
     size = tuple(round(side * scale) + 2 * margin for side in WINDOW)
-    chips = fixed_crop(images, similarity_transform(CANONICAL_EYES, target), size)
-    out = np.empty(chips.shape[:3], np.uint8)
-    for chip, grey in zip(chips, out, strict=True):
-        cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY, dst=grey)
-    return out
+    return grey(fixed_crop(images, similarity_transform(CANONICAL_EYES, target), size))
+
+
+def region_counts(codes, grid, n_labels):
+    """How often each label occurs in each region of a map of labels.
+
+    Parameters
+    ----------
+    codes : array (H, W) int
+        Labels in 0 .. n_labels - 1.
+    grid : (int, int)
+        Rows and columns of regions, as equal as whole pixels allow.
+    n_labels : int
+        Number of labels.
+
+    Returns
+    -------
+    array (rows * columns, n_labels) int64
+    """
+    rows, columns = (np.arange(side) * parts // side for side, parts in zip(codes.shape, grid, strict=True))
+    places = (rows[:, None] * grid[1] + columns) * n_labels + codes
+    return np.bincount(places.ravel(), minlength=grid[0] * grid[1] * n_labels).reshape(-1, n_labels)
 
 
 class LbpHistograms(Recogniser):
@@ -55,18 +74,19 @@ class LbpHistograms(Recogniser):
     Source: T. Ahonen, A. Hadid, M. Pietikainen, Face Description with Local Binary Patterns, PAMI 2006: LBP(8, 2) with
     59 labels, 7 x 7 regions of a 130 x 150 window. Its weights of the regions, learned on FERET, are left out.
 
-    The embedding holds the **square roots** of the histograms, which sum to 1 over all regions. So it has length 1;
-    cosine and Euclidean distance, for code that needs vectors, are those of Bhattacharyya and Hellinger. With
-    H the Euclidean distance of two embeddings, H^2 <= chi-square <= 2 H^2: it is the nearest to the real thing.
-
     `similarity` is "own": minus chi-square, sum (p - q)^2 / (p + q), from 0 (equal) to -2 (no pattern in common).
+    The embedding holds the **square roots** of the histograms, which sum to 1 over all regions. So its length is 1, and
+    cosine and Euclidean distance, for code that needs vectors, are those of Bhattacharyya and Hellinger. With H the
+    Euclidean distance of two embeddings, H^2 <= chi-square <= 2 H^2: it is the nearest to the real similarity.
 
     Parameters
     ----------
-    grid : (rows, columns)
-        Regions of the window.
-    points, radius : int
-        Neighbours of a pixel, and their distance in pixels of the window.
+    grid : (int, int), default=(7, 7)
+        Rows and columns of regions in the window.
+    points : int, default=8
+        Neighbours of a pixel.
+    radius : int, default=2
+        Their distance, in pixels of the window.
     """
 
     name = "lbp"
@@ -78,44 +98,35 @@ class LbpHistograms(Recogniser):
         self.grid, self.points, self.radius = tuple(grid), points, radius
         self.n_labels = points * (points - 1) + 3  # uniform patterns, and one label for all others
         self.dim = grid[0] * grid[1] * self.n_labels
-        rows = np.minimum(np.arange(WINDOW[1]) * grid[0] // WINDOW[1], grid[0] - 1)
-        columns = np.minimum(np.arange(WINDOW[0]) * grid[1] // WINDOW[0], grid[1] - 1)
-        self._region = (rows[:, None] * grid[1] + columns).astype(np.int64) * self.n_labels
 
     def labels(self, faces):
-        """(N, 150, 130) int64 uniform pattern of every pixel of the window, in 0 .. n_labels - 1."""
-        border = self.radius  # beyond the picture neighbours count as 0: so a margin is coded and cut off
+        """(N, 150, 130) int64: the uniform pattern of every pixel of the window, in 0 .. n_labels - 1."""
+        border = self.radius  # neighbours beyond the picture count as 0, so a margin is coded and cut off
         windows = face_window(crops_of(faces), margin=border)
         out = np.empty((len(windows), WINDOW[1], WINDOW[0]), np.int64)
-        for window, codes in zip(windows, out, strict=True):
-            found = local_binary_pattern(window, self.points, self.radius, method="nri_uniform")
-            codes[:] = found[border:-border, border:-border]
+        for window, labels in zip(windows, out, strict=True):
+            codes = local_binary_pattern(window, self.points, self.radius, method="nri_uniform")
+            labels[:] = codes[border:-border, border:-border]
         return out
 
-    def embed(self, faces, batch_size=None):
-        images, step = crops_of(faces), batch_size or self.batch_size
-        out = np.empty((len(images), self.dim), np.float32)
-        for start in range(0, len(images), step):
-            for row, codes in enumerate(self.labels(images[start : start + step]), start):
-                counts = np.bincount((self._region + codes).ravel(), minlength=self.dim)
-                out[row] = np.sqrt(counts / counts.sum())
-        return out
-
-    embed.__doc__ = Recogniser.embed.__doc__
+    def _embed(self, images):
+        counts = [region_counts(labels, self.grid, self.n_labels).ravel() for labels in self.labels(images)]
+        return np.sqrt(np.array(counts) / (WINDOW[0] * WINDOW[1]))
 
     def similarity_of(self, a, b, centre=None):
-        """Minus the chi-square distance of the histograms behind each row of `a` and the same row of `b`, in [-2, 0].
+        """Minus the chi-square distance of the histograms behind each row of `a` and the same row of `b`.
 
         Parameters
         ----------
         a, b : array (P, dim)
             Embeddings, that is square roots of histograms.
-        centre
+        centre : array (dim,), default=None
             Has no effect.
 
         Returns
         -------
         array (P,) float64
+            In [-2, 0].
         """
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         if a.shape != b.shape or a.ndim != 2:
@@ -123,10 +134,10 @@ class LbpHistograms(Recogniser):
         return _minus_chi2(a**2, b**2)
 
     def all_pairs(self, embeddings, identities, centre=None):
-        """Similarity and mated flag of every pair, as `verification.all_pairs`: about 2 s for 400 faces.
+        """Similarity and mated flag of every pair, as `Recogniser.all_pairs`: about 2 s for 400 faces.
 
-        Time grows with the square of the number of faces; beyond a few thousand use
-        `verification.all_pairs(embeddings, identities, kind="euclidean")`, which one matrix product computes.
+        Time grows with the square of the number of faces. Beyond a few thousand use
+        `all_pairs(embeddings, identities, kind="euclidean")`, which one matrix product computes.
         """
         pairs = verification.all_pairs(embeddings, identities, kind="euclidean")
         histograms = np.asarray(embeddings, np.float32) ** 2
@@ -149,12 +160,12 @@ class Fisherfaces(Recogniser):
 
     Parameters
     ----------
-    n_components : int, optional
-        Principal components that are kept. The paper keeps the number of pictures minus the number of people, which is
-        the default and the most that is possible.
-    shrinkage : float in 0..1, "auto" or None
-        Of the scatter within people towards a sphere (Ledoit & Wolf for "auto"). None is the paper's, which overfits
-        when people have few pictures: it is then as good as singular.
+    n_components : int, default=None
+        Principal components that are kept. None: the number of pictures minus the number of people, as in the paper,
+        which is also the most that is possible.
+    shrinkage : float in 0..1, "auto" or None, default="auto"
+        Shrinkage of the scatter within people towards a sphere; "auto" is Ledoit and Wolf's. None is the paper's, which
+        overfits when people have few pictures: the scatter is then nearly singular.
 
     Raises
     ------
@@ -172,13 +183,14 @@ class Fisherfaces(Recogniser):
         self.mean_ = self.projection_ = None
 
     def fit(self, faces, identities=None):
-        """Learn from training people; those it is tested on must be others.
+        """Learn from training people. The people it is tested on must be others.
 
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        identities : sequence of N, optional
-            Who they show; taken from `Faces` by default.
+            Faces aligned to the canonical crop.
+        identities : sequence of N, default=None
+            Who they show; None takes those of `Faces`.
 
         Returns
         -------
@@ -209,15 +221,17 @@ class Fisherfaces(Recogniser):
         pixels = self._pixels(images)
         components = PCA(min(self.n_components or most, pixels.shape[1]), svd_solver="full").fit(pixels)
         solver = "svd" if self.shrinkage is None else "eigen"
-        width = min(len(people) - 1, components.n_components_)
         discriminant = LinearDiscriminantAnalysis(solver=solver, shrinkage=self.shrinkage)
         discriminant.fit(components.transform(pixels), identities)
+        width = min(len(people) - 1, components.n_components_)
         # both steps are linear: one matrix does both, centred on the mean of the training pictures
         projection = components.components_.T @ discriminant.scalings_[:, :width]
         largest = np.abs(projection).argmax(0)  # signs are arbitrary: the largest entry of each direction is positive
-        self.projection_ = projection * np.sign(projection[largest, np.arange(width)])
-        self.mean_, self.checksum = components.mean_, None
-        self.dim = self.projection_.shape[1]
+        projection *= np.sign(projection[largest, np.arange(width)])
+        return self._take(components.mean_, projection, None)
+
+    def _take(self, mean, projection, checksum):
+        self.mean_, self.projection_, self.checksum, self.dim = mean, projection, checksum, projection.shape[1]
         return self
 
     def _pixels(self, images):
@@ -226,25 +240,32 @@ class Fisherfaces(Recogniser):
         return (windows - windows.mean(axis=1, keepdims=True)) / np.maximum(spread, 1.0)
 
     def embed(self, faces, batch_size=None):
-        images, step = crops_of(faces), batch_size or self.batch_size
-        self._need_fit()
-        out = np.empty((len(images), self.dim), np.float32)
-        for start in range(0, len(images), step):
-            out[start : start + step] = (self._pixels(images[start : start + step]) - self.mean_) @ self.projection_
-        return out
+        crops_of(faces)
+        self._check_fitted()
+        return super().embed(faces, batch_size)
 
-    embed.__doc__ = Recogniser.embed.__doc__
+    def _embed(self, images):
+        return (self._pixels(images) - self.mean_) @ self.projection_
 
-    def _need_fit(self):
+    def _check_fitted(self):
         if self.projection_ is None:
             raise DataError("Fisherfaces has learned nothing yet: fit it on training people, or load a saved state")
 
     def save(self, path):
-        """Write the learned state to a `.npz` file of plain arrays (no pickle), whole or not at all; returns the path.
+        """Write what was learned to a `.npz` file of plain arrays (no pickle), whole or not at all.
 
         `load_recogniser("fisherfaces", weights=path)` reads it.
+
+        Parameters
+        ----------
+        path : path
+            Must end in `.npz`.
+
+        Returns
+        -------
+        path
         """
-        self._need_fit()
+        self._check_fitted()
         if not str(path).endswith(".npz"):
             raise DataError(f"{path}: the name must end in .npz")
         with whole_file(path) as temporary:
@@ -254,6 +275,16 @@ class Fisherfaces(Recogniser):
     @classmethod
     def load(cls, path):
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            A `.npz` file.
+
+        Returns
+        -------
+        Fisherfaces
+            Fitted.
 
         Raises
         ------
@@ -273,6 +304,4 @@ class Fisherfaces(Recogniser):
                 f"{path}: mean {mean.shape} and projection {projection.shape}, expected finite ({pixels},) and "
                 f"({pixels}, length); Fisherfaces.save writes such a file"
             )
-        loaded = cls()
-        loaded.mean_, loaded.projection_, loaded.checksum, loaded.dim = mean, projection, checksum, projection.shape[1]
-        return loaded
+        return cls()._take(mean, projection, checksum)

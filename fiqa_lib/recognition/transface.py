@@ -7,6 +7,7 @@ outputs (patch weights, patch entropy) belong to training and are left out.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from ..errors import DataError
 from .base import ARCFACE_SIZE, ArcFaceInput, TorchRecogniser
-from .checkpoints import Source, fill, read_layers, require, sha256
+from .checkpoints import Source, fill, read_layers, renamed, require, sha256
 
 SOURCE = Source("TransFace", "glint360k_model_TransFace_L.pt and others", "https://github.com/DanJun6737/TransFace")
 PATCH = 9
@@ -55,10 +56,21 @@ class _Block(nn.Module):
 
 
 class TransFaceModule(nn.Module):
-    """The network alone: (B, 3, 112, 112) normalised RGB -> (B, dim). `features` gives what the last linear layer sees.
+    """The network alone: (B, 3, 112, 112) normalised RGB -> (B, dim). `features`: the input of the last linear layer.
 
     12 x 12 patches of 9 pixels (the last 4 rows and columns of the input are not seen), learned positions, `depth`
     blocks, a layer norm; a weight in 0..1 for each patch; all tokens side by side -> width -> dim, with batch norms.
+
+    Parameters
+    ----------
+    width : int
+        Length of a token.
+    depth : int
+        Number of blocks.
+    heads : int
+        Heads of attention in each block.
+    dim : int, default=512
+        Length of an embedding.
     """
 
     def __init__(self, width, depth, heads, dim=512):
@@ -91,7 +103,7 @@ class TransFaceModule(nn.Module):
         return self.norm(x)
 
     def features(self, x):
-        """(B, width) what the last linear layer sees."""
+        """(B, width) the input of the last linear layer."""
         tokens = self.tokens(x)
         weighted = tokens * self.weigh(tokens.flatten(1))[:, :, None]
         return self.reduce(weighted.flatten(1))
@@ -100,7 +112,7 @@ class TransFaceModule(nn.Module):
         return self.head(self.features(x))
 
 
-_PUBLISHED = {
+_NAMES = {
     "patches": "patch_embed.proj",
     "positions": "pos_embed",
     "weigh": "senet",
@@ -109,18 +121,14 @@ _PUBLISHED = {
     "head.0": "feature.2",
     "head.1": "feature.3",
 }
-_PUBLISHED_BLOCK = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+_NAMES_IN_BLOCK = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 
 def published_name(key):
-    """The name that a layer of `TransFaceModule` bears in the authors' files."""
-    if key.startswith("blocks."):
-        _, index, layer, kind = key.split(".")
-        return f"blocks.{index}.{_PUBLISHED_BLOCK.get(layer, layer)}.{kind}"
-    for own, published in _PUBLISHED.items():
-        if key == own or key.startswith(own + "."):
-            return published + key[len(own) :]
-    return key
+    """The name in the authors' files of the layer that `TransFaceModule` calls `key`."""
+    if block := re.match(r"(blocks\.\d+)\.(.*)", key):
+        return f"{block[1]}.{renamed(block[2], _NAMES_IN_BLOCK)}"
+    return renamed(key, _NAMES)
 
 
 class TransFace(ArcFaceInput, TorchRecogniser):
@@ -129,11 +137,15 @@ class TransFace(ArcFaceInput, TorchRecogniser):
     Parameters
     ----------
     weights : str or Path
-        The authors' file; a message says where it is published when it is missing or wrong.
-    size : {"s", "b", "l"}
-    device : str
-    layers : Size, optional
-        Width, depth and heads where they are not those of the size: for tests. `dim` likewise.
+        The authors' file. If it is missing or wrong, the message says where it is published.
+    size : {"s", "b", "l"}, default="s"
+        Small, base or large.
+    device : str, default="cpu"
+        Where it runs: "cpu" or "cuda".
+    layers : Size, default=None
+        Width, depth and heads; None means those of the size. This and the next are for small networks.
+    dim : int, default=512
+        Length of an embedding.
 
     Raises
     ------
@@ -146,10 +158,10 @@ class TransFace(ArcFaceInput, TorchRecogniser):
             raise DataError(f"no TransFace of size {size!r}; there are {list(SIZES)}")
         self.name, self.dim, self.device = f"transface-{size}", dim, device
         path = require(weights, self.name, SOURCE)
-        found = read_layers(path, SOURCE, "patch_embed.proj.weight")
+        stored = read_layers(path, SOURCE, "patch_embed.proj.weight")
         with torch.device("meta"):
             module = TransFaceModule(*(layers or SIZES[size]), dim)
-        fill(module, found, published_name, path, self.name, SOURCE, optional=("mask_token",))
+        fill(module, stored, published_name, path, self.name, SOURCE, optional=("mask_token",))
         self.n_features = module.head[0].in_features
         self.module = module.to(device)
         self.checksum = sha256(path)

@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import DataError
 from ..perturbations import image_seeds, mirror, perturb
 from ..recognition import as_recogniser
+from ..recognition.base import batches
 from ..verification import cosine
 from .base import Scorer, register
 
@@ -20,24 +21,25 @@ class DifFIQAStyle(Scorer):
 
     **Faithful** to DifFIQA (Babnik, Peer and Štruc, IJCB 2023): the comparison of the face with the noised picture and
     with what is recovered from it, for the picture and its mirror image, averaged over draws. **Changed, so that this
-    is DifFIQA-style only:** no diffusion model can be had offline. The forward process is one draw of additive noise
-    of standard deviation `noise`, and a plain Gaussian filter stands in for the model that denoises: it restores
-    nothing and knows nothing of faces.
+    is DifFIQA-style only:** no diffusion model is available offline. The forward process is one draw of additive noise
+    of standard deviation `noise`, and a plain Gaussian filter replaces the model that denoises: it restores nothing and
+    knows nothing of faces.
     **Blind** (ORL training people, dlib): a face that is noisy already moves no further when more is added, so that
     half-severe sensor and shot noise raise the score; so does half-severe over-exposure. Low contrast, uneven light
     and sunglasses lower it only up to half severity.
 
     Parameters
     ----------
-    n_draws : int
-        Draws of noise.
-    noise : float
-        Standard deviation, full scale 1.
-    filter_sigma : float
-        Of the filter, in pixels of the canonical crop.
-    recogniser : str or Recogniser
-    random_state : int
-        Decides the noise, together with each picture's own pixels.
+    n_draws : int, default=1
+        Draws of noise, at least 1.
+    noise : float, default=0.1
+        Standard deviation of the noise, above 0; the full scale of pixels is 1.
+    filter_sigma : float, default=1.5
+        Standard deviation of the Gaussian filter, in pixels of the canonical crop.
+    recogniser : str or Recogniser, default="dlib"
+        Makes the embeddings.
+    random_state : int, default=0
+        Seed of the noise, together with each picture's own pixels.
     """
 
     claims = (
@@ -61,13 +63,11 @@ class DifFIQAStyle(Scorer):
             if not (np.isfinite(value) and value > 0):
                 raise DataError(f"{name} must be a number above 0, not {value!r}")
         recogniser = as_recogniser(self.recogniser)
-        found = np.empty(len(images))
-        for start in range(0, len(images), CHUNK):
-            part = images[start : start + CHUNK]
-            clean = recogniser.embed(part)
-            cosines = [cosine(clean, recogniser.embed(copy)) for copy in self._copies(part)]
-            found[start : start + CHUNK] = np.mean(cosines, axis=0)
-        return found
+        scores = np.empty(len(images))
+        for batch in batches(len(images), CHUNK):
+            clean = recogniser.embed(images[batch])
+            scores[batch] = np.mean([cosine(clean, recogniser.embed(i)) for i in self._copies(images[batch])], axis=0)
+        return scores
 
     def _copies(self, images):
         """The mirror image; then for each draw the noised and the denoised picture, and those of the mirror image."""
@@ -82,5 +82,5 @@ class DifFIQAStyle(Scorer):
 
 
 def smooth(images, sigma):
-    """Each picture (H, W, 3) of a stack, blurred by a Gaussian of `sigma` pixels; same type."""
+    """Pictures (N, H, W, 3), each blurred by a Gaussian of `sigma` pixels; same type."""
     return np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in images])

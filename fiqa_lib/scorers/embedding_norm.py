@@ -10,14 +10,14 @@ from .base import Scorer, register
 
 @register("embedding-norm")
 class EmbeddingNorm(Scorer):
-    """Length of the raw embedding: a network that finds little evidence of a face tends to answer with a short vector.
+    """Length of the raw embedding: a network that finds little evidence of a face tends to give a short vector.
 
-    MagFace (Meng et al. 2021) trains for this; with other recognisers, dlib's among them, it is a by-product. With dlib
-    it is blind to pose, sunglasses, shadow, rotation and misalignment, and haze makes it longer.
+    MagFace (Meng et al. 2021) trains for this; with other recognisers, such as dlib's, it is a by-product.
+    **Blind** (dlib): pose, sunglasses, shadow, rotation and misalignment; haze makes it longer.
 
     Parameters
     ----------
-    recogniser : str or Recogniser
+    recogniser : str or Recogniser, default="dlib"
         As `recognition.as_recogniser` takes it.
     """
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from ..errors import DataError
 from ..perturbations import image_seeds, mirror, uniform
 from ..recognition import as_recogniser
+from ..recognition.base import batches
 from .base import Scorer, register
 
 CHUNK = 16  # noisy copies that go through the network together
@@ -25,10 +26,10 @@ class FaceQAN(Scorer):
         Q = ((1 + mean S) / 2 * clip(1 - std S, 0, 1) * max(s_flip, 0)) ** power
 
     **Faithful:** the attack, its clipping to valid pixels and the formula, as the authors' code has them: a step is
-    epsilon long, the total is not projected back, and the last step, whose result nobody reads, is left out.
+    epsilon long, the total is not projected back, and the last step, whose result is never used, is left out.
     **Changed:** by default 2 starts and 3 steps instead of 10 and 5 (a ninth of the work); the paper's own setting is
-    `FaceQAN(n_samples=10, n_steps=5)`. The face is mirrored about the line between its eyes. A negative s_flip counts
-    as 0, which an odd power would make negative and an even one positive.
+    `FaceQAN(n_samples=10, n_steps=5)`. The face is mirrored about the vertical line midway between its eyes. A negative
+    s_flip counts as 0; otherwise the sign of its power would depend on whether the exponent is odd.
     **Blind** (ORL training people, dlib): a mask at full severity scores above the undisturbed face; colour cast,
     sunglasses and half-severe over-exposure move it little.
     With dlib the mirror image decides: on ten training faces the paper's own setting ranks like s_flip alone
@@ -36,18 +37,18 @@ class FaceQAN(Scorer):
 
     Parameters
     ----------
-    n_samples : int
-        Random starts, k in the paper.
-    n_steps : int
-        Steps of each, l in the paper.
-    epsilon : float
+    n_samples : int, default=2
+        Number of random starts, k in the paper.
+    n_steps : int, default=3
+        Number of steps from each start, l in the paper.
+    epsilon : float, default=0.001
         Length of a step and range of the starts, for pixels in -1..1: 0.001 is an eighth of a grey level.
-    power : float
+    power : float, default=5
         Exponent, p in the paper; it spreads the scores and does not change their order.
-    recogniser : str or Recogniser
+    recogniser : str or Recogniser, default="dlib"
         One that is a torch network.
-    random_state : int
-        Decides the starts, together with each picture's own pixels.
+    random_state : int, default=0
+        Seed of the starts, together with each picture's own pixels.
     """
 
     claims = (
@@ -70,11 +71,12 @@ class FaceQAN(Scorer):
         return (inner * np.clip(flips, 0, None)) ** self.power
 
     def parts(self, images):
-        """What the score is made of.
+        """The similarities that the score is made of.
 
         Parameters
         ----------
         images : array (N, 192, 192, 3) uint8
+            Canonical crops.
 
         Returns
         -------
@@ -83,37 +85,34 @@ class FaceQAN(Scorer):
         """
         self._check()
         recogniser = as_recogniser(self.recogniser)
-        _ = recogniser.head  # refused with a reason where there is no network
-        step = max(1, CHUNK // self.n_samples)
+        _ = recogniser.head  # raises DataError with the reason where there is no network
         similarities, flips = np.empty((len(images), self.n_steps, self.n_samples)), np.empty(len(images))
-        for start in range(0, len(images), step):
-            part = images[start : start + step]
-            clean = torch.from_numpy(recogniser.embed(part)).to(recogniser.device)
-            mirrored = torch.from_numpy(recogniser.embed(mirror(part))).to(recogniser.device)
-            flips[start : start + step] = functional.cosine_similarity(clean.double(), mirrored.double()).cpu()
-            similarities[start : start + step] = self._attack(recogniser, part, clean)
+        for batch in batches(len(images), max(1, CHUNK // self.n_samples)):
+            clean = torch.from_numpy(recogniser.embed(images[batch])).to(recogniser.device)
+            mirrored = torch.from_numpy(recogniser.embed(mirror(images[batch]))).to(recogniser.device)
+            flips[batch] = functional.cosine_similarity(clean.double(), mirrored.double()).cpu()
+            similarities[batch] = self._attack(recogniser, images[batch], clean)
         return similarities, flips
 
     def _attack(self, recogniser, images, clean):
-        """(n, n_steps, n_samples) cosines on the way; all starts of all faces in one batch."""
+        """(n, n_steps, n_samples) cosines before each step; all starts of all faces in one batch."""
         x, unit, low, high = attackable(recogniser, images)
         seeds = image_seeds(images, self.random_state, "faceqan")
         noise = torch.from_numpy(uniform(seeds, (self.n_samples, *x.shape[1:])) * 2 - 1).to(x.device)
         x = (x[:, None] + self.epsilon * unit * noise).flatten(0, 1)
         x, clean = torch.clamp(x, low, high), clean.repeat_interleave(self.n_samples, 0)
-        found = np.empty((len(images), self.n_steps, self.n_samples))
+        similarities = np.empty((len(images), self.n_steps, self.n_samples))
         for step in range(self.n_steps):
             last = step == self.n_steps - 1
             x = x.detach().requires_grad_(not last)
             with torch.set_grad_enabled(not last):
-                embedded = recogniser.module(x)
                 # in double precision: these cosines differ from 1 by less than float32 resolves
-                cosines = functional.cosine_similarity(embedded.double(), clean.double())
-            found[:, step] = cosines.detach().cpu().numpy().reshape(len(images), self.n_samples)
+                cosines = functional.cosine_similarity(recogniser.module(x).double(), clean.double())
+            similarities[:, step] = cosines.detach().cpu().numpy().reshape(len(images), self.n_samples)
             if not last:
                 (gradient,) = torch.autograd.grad(cosines.sum(), x)
                 x = torch.clamp(x.detach() - self.epsilon * unit * gradient.sign(), low, high)
-        return found
+        return similarities
 
     def _check(self):
         for name in ("n_samples", "n_steps"):
@@ -127,7 +126,14 @@ class FaceQAN(Scorer):
 
 
 def attackable(recogniser, images):
-    """The network's input, and what pixels in -1..1 are in its units; `normalise` is affine in each channel.
+    """The network's input, and the pixel range -1..1 in its units; `normalise` is affine in each channel.
+
+    Parameters
+    ----------
+    recogniser : TorchRecogniser
+        The network.
+    images : array (N, 192, 192, 3) uint8
+        Canonical crops.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""GraFIQs-style quality: the size of the gradient that a face calls for (after Kolf, Damer and Boutros, 2024)."""
+"""GraFIQs-style quality: the size of the gradient that a face causes (after Kolf, Damer and Boutros, 2024)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch.nn import functional
 from ..errors import DataError
 from ..perturbations import mirror
 from ..recognition import as_recogniser
+from ..recognition.base import batches
 from .base import Scorer, register
 
 CHUNK = 16
@@ -26,14 +27,14 @@ class GraFIQs(Scorer):
     activation, not at the weights of a block.
     **Blind** (ORL training people, dlib): low contrast moves it by no more than its own scatter, and a mask at full
     severity raises it above the undisturbed face. Colour cast, sunglasses and low resolution move it little.
-    `layer="input"` instead takes noise for quality, and low contrast for far worse than it is: its gradient grows
-    as the pixels are compressed.
+    `layer="input"` instead takes noise for quality and overrates the harm of low contrast: its gradient grows as the
+    pixels are compressed.
 
     Parameters
     ----------
-    layer : {"input", "features"}
+    layer : {"input", "features"}, default="features"
         Where the gradient is taken: the network's input, or the features in front of its last linear layer.
-    recogniser : str or Recogniser
+    recogniser : str or Recogniser, default="dlib"
         One that is a torch network.
     """
 
@@ -48,17 +49,16 @@ class GraFIQs(Scorer):
         if self.layer not in LAYERS:
             raise DataError(f"layer must be one of {', '.join(LAYERS)}, not {self.layer!r}")
         recogniser = as_recogniser(self.recogniser)
-        head = recogniser.head  # refused with a reason where there is no network
-        found = np.empty(len(images))
-        for start in range(0, len(images), CHUNK):
-            part = images[start : start + CHUNK]
-            target = torch.from_numpy(recogniser.embed(mirror(part))).to(recogniser.device)
+        head = recogniser.head  # raises DataError with the reason where there is no network
+        scores = np.empty(len(images))
+        for batch in batches(len(images), CHUNK):
+            target = torch.from_numpy(recogniser.embed(mirror(images[batch]))).to(recogniser.device)
             if self.layer == "input":
-                x, rest = recogniser.preprocess(part), recogniser.module
+                x, rest = recogniser.preprocess(images[batch]), recogniser.module
             else:
-                x, rest = torch.from_numpy(recogniser.features(part)).to(recogniser.device), head
+                x, rest = torch.from_numpy(recogniser.features(images[batch])).to(recogniser.device), head
             x.requires_grad_()
             loss = (1 - functional.cosine_similarity(rest(x), target)).sum()
             (gradient,) = torch.autograd.grad(loss, x)
-            found[start : start + CHUNK] = -gradient.abs().flatten(1).sum(1, dtype=torch.float64).cpu().numpy()
-        return found
+            scores[batch] = -gradient.abs().flatten(1).sum(1, dtype=torch.float64).cpu().numpy()
+        return scores

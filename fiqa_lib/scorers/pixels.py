@@ -1,4 +1,4 @@
-"""Baselines that look at pixels or at the detector only. A method that does not beat them has not earned its cost."""
+"""Baselines that look at pixels or at the detector only. A method that does not beat them is not worth its cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Scorer, register
 
 
 def face_window():
-    """Rows and columns of the canonical crop that hold the face itself: brows to mouth, cheek to cheek.
+    """Rows and columns (two slices) of the canonical crop that hold the face: brows to mouth, cheek to cheek.
 
     Background, hair and the repeated border of tight photographs stay outside.
     """
@@ -22,7 +22,7 @@ def face_window():
 
 
 def luminance(images):
-    """(N, H, W) float32 luma in 0..255 (ITU-R BT.601) of the face window of canonical crops."""
+    """Luma (ITU-R BT.601) of the face window of canonical crops (N, 192, 192, 3): (N, H, W) float32 in 0..255."""
     rows, columns = face_window()
     return images[:, rows, columns].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -31,8 +31,8 @@ def luminance(images):
 class Sharpness(Scorer):
     """Variance of the Laplacian over the face: how much neighbouring pixels differ (Pech-Pacheco et al. 2000).
 
-    Sees blur, low resolution and haze. Blind to everything that adds edges or keeps them: noise *raises* it, and so
-    do occluders and JPEG blocks.
+    It sees blur, low resolution and haze. **Blind** to everything that adds edges or keeps them: noise *raises* it, and
+    so do occluders and JPEG blocks.
     """
 
     claims = ("gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "low_contrast")
@@ -44,7 +44,7 @@ class Sharpness(Scorer):
 
 @register("brightness")
 class Brightness(Scorer):
-    """Mean luminance of the face, 0..255. Sees low light and shadow; takes over-exposure for quality."""
+    """Mean luminance of the face, 0..255. It sees low light and shadow, and takes over-exposure for quality."""
 
     claims = ("low_light", "uneven_light")
     cost = "one mean"
@@ -55,9 +55,9 @@ class Brightness(Scorer):
 
 @register("contrast")
 class Contrast(Scorer):
-    """Standard deviation of the luminance of the face (RMS contrast, Peli 1990). Sees haze and, weakly, blur.
+    """Standard deviation of the luminance of the face (RMS contrast, Peli 1990). It sees haze and, weakly, blur.
 
-    Takes shadow, sunglasses, noise and over-exposure for contrast.
+    It takes shadow, sunglasses, noise and over-exposure for contrast.
     """
 
     claims = ("low_contrast", "gaussian_blur", "defocus_blur", "motion_blur")
@@ -71,12 +71,12 @@ class Contrast(Scorer):
 class DetectorScore(Scorer):
     """Score of dlib's HOG face detector, run again on the aligned crop.
 
-    Run again, since the attribute `detector_score` belongs to the photograph, not to a degraded copy of the crop. A
+    It runs again since the attribute `detector_score` belongs to the photograph, not to a degraded copy of the crop. A
     face that the detector does not find at all, even far below its usual threshold, gets the lowest score.
 
     Parameters
     ----------
-    threshold : float
+    threshold : float, default=-1.5
         Detections down to this score count; where there is none, this is the score.
     """
 
@@ -98,7 +98,7 @@ class DetectorScore(Scorer):
 class InterEyeDistance(Scorer):
     """Distance of the eyes in pixels of the photograph the face was cut from.
 
-    A fact about the photograph, not about its content: blind to every degradation made after the crop. Needs the
+    A fact about the photograph, not about its content: **blind** to every degradation after the crop. It needs the
     attribute `inter_eye_px`, which `faces.extract_faces` sets.
     """
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from ..errors import DataError
 from ..files import whole_file
 from ..recognition import as_recogniser
-from ..recognition.base import crops_of
+from ..recognition.base import batches, crops_of
 from .base import Scorer, register
 
 CHUNK = 64
@@ -28,21 +28,21 @@ def robustness(distance):
 class SerFiq(Scorer):
     """Agreement of T embeddings made with random dropout: 2 / (1 + e^d), d their mean pairwise Euclidean distance.
 
-    The trunk runs once for each face; dropout acts on the features in front of the last linear layer, as the paper
+    The trunk runs once for each face. Dropout acts on the features in front of the last linear layer, as the paper
     proposes for a network in use, so that T passes cost T small matrix products. Embeddings are L2-normalised before
     distances are taken. The T masks are drawn once and used for every face, which makes scores comparable and
     independent of the batch.
 
     Parameters
     ----------
-    n_passes : int
-        T, at least 2. The paper uses 100.
-    dropout : float in (0, 1)
+    n_passes : int, default=100
+        T, the number of random sub-networks, at least 2. The paper uses 100.
+    dropout : float in (0, 1), default=0.5
         Share of the features that each pass drops.
-    recogniser : str or Recogniser
+    recogniser : str or Recogniser, default="dlib"
         One that is a torch network, with `features` and `head`.
-    random_state : int
-        Decides the masks.
+    random_state : int, default=0
+        Seed of the masks.
 
     Notes
     -----
@@ -63,19 +63,29 @@ class SerFiq(Scorer):
         return robustness(self.mean_distance(images))
 
     def mean_distance(self, faces):
-        """Mean Euclidean distance of the T normalised embeddings, over all pairs i < j: (N,) float64."""
+        """Mean Euclidean distance of the T normalised embeddings of each face, over all pairs i < j.
+
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+            Faces aligned to the canonical crop.
+
+        Returns
+        -------
+        array (N,) float64
+            In 0..2.
+        """
         if not (isinstance(self.n_passes, int) and self.n_passes >= 2):
             raise DataError(f"n_passes must be a whole number from 2, not {self.n_passes!r}")
         if not 0 < self.dropout < 1:
             raise DataError(f"dropout must lie between 0 and 1, not {self.dropout!r}")
         images, recogniser = crops_of(faces), as_recogniser(self.recogniser)
-        head = recogniser.head  # refused with a reason where there is none
+        head = recogniser.head  # raises DataError with the reason where there is none
         masks = self._masks(recogniser.n_features)
-        found = np.empty(len(images))
-        for start in range(0, len(images), CHUNK):
-            features = recogniser.features(images[start : start + CHUNK])
-            found[start : start + CHUNK] = _mean_pairwise(torch.from_numpy(features), head, masks)
-        return found
+        distances = np.empty(len(images))
+        for batch in batches(len(images), CHUNK):
+            distances[batch] = _mean_pairwise(torch.from_numpy(recogniser.features(images[batch])), head, masks)
+        return distances
 
     def _masks(self, width):
         """(T, width) float32 of 0 and 1 / (1 - p), so that the mean stays; a pass that drops everything is redrawn."""
@@ -106,9 +116,10 @@ def expected_squared_distance(features, weight, dropout=0.5):
     Parameters
     ----------
     features : array (N, F)
+        Input of the last linear layer.
     weight : array (D, F)
-        Of the last linear layer.
-    dropout : float
+        Weights of that layer.
+    dropout : float in (0, 1), default=0.5
         p, the share that is dropped.
 
     Returns
@@ -123,12 +134,15 @@ class Calibration:
     """A logistic curve that turns the scores of one method with one recogniser into a probability.
 
     Fitted on training people: how likely is a face with this score to be matched with another picture of its person?
+    calibrated = 1 / (1 + exp(-slope * (score - middle))). SER-FIQ's authors give 130 and 0.88, for their ArcFace-R100
+    only.
 
-    Attributes
+    Parameters
     ----------
-    slope, middle : float
-        calibrated = 1 / (1 + exp(-slope * (score - middle))). SER-FIQ's authors give 130 and 0.88, which hold for their
-        ArcFace-R100 alone.
+    slope : float
+        Steepness of the curve.
+    middle : float
+        The score of probability 1/2.
     """
 
     def __init__(self, slope, middle):
@@ -139,7 +153,18 @@ class Calibration:
 
     @classmethod
     def fit(cls, scores, matched):
-        """Fit to scores (N,) and flags (N,) that say whether the face was matched.
+        """Fit the curve.
+
+        Parameters
+        ----------
+        scores : array (N,)
+            Finite scores of one method.
+        matched : array (N,) bool
+            Whether each face was matched.
+
+        Returns
+        -------
+        Calibration
 
         Raises
         ------
@@ -157,17 +182,17 @@ class Calibration:
         return cls(slope, centre - model.intercept_[0] / slope)
 
     def __call__(self, scores):
-        """Calibrated scores in (0, 1)."""
+        """Calibrated scores, in (0, 1), of scores of any shape."""
         return expit(self.slope * (np.asarray(scores, float) - self.middle))
 
     def save(self, path):
-        """Write to a JSON file, whole or not at all."""
+        """Write the two numbers to a JSON file, whole or not at all."""
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps({"slope": self.slope, "middle": self.middle}) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path):
-        """Read what `save` wrote. DataError names a file that holds something else."""
+        """Read what `save` wrote. Raises DataError, with the file's name, when it holds something else."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(content["slope"], content["middle"])

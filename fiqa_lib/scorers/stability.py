@@ -1,4 +1,4 @@
-"""Quality as stability: a face that the recogniser knows well keeps its embedding when it is disturbed a little."""
+"""Quality as stability: a face that the recogniser knows well keeps its embedding under a small disturbance."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import numpy as np
 from ..errors import DataError
 from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb
 from ..recognition import as_recogniser
+from ..recognition.base import batches, crops_of
 from ..verification import cosine
 from .base import Scorer, register
 
-FIXED = ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "blur", "mixup")
+DETERMINISTIC = ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "blur", "mixup")
 """Perturbations without randomness."""
 CHUNK = 32  # faces that are perturbed together: memory stays small, vectorisation pays
 
@@ -24,15 +25,17 @@ class PerturbationStability(Scorer):
 
     Parameters
     ----------
-    perturbation : str
-        A name in `perturbations.PERTURBATIONS` or `PRESETS`. "flip" has no randomness: one draw says all.
-    n_draws : int
-        Draws for each face. Perturbations without randomness are drawn once.
-    settings : dict, optional
-        Settings of the perturbation other than its defaults. A frame and tiles are put where the recogniser looks
+    perturbation : str, default="flip"
+        A name in `perturbations.PERTURBATIONS` or `PRESETS`. "flip", the mirror image, has no randomness.
+    n_draws : int, default=4
+        K, the number of draws for each face. Perturbations without randomness are drawn once.
+    settings : dict, default=None
+        Settings of the perturbation in place of its defaults. A frame and tiles are placed where the recogniser looks
         (its `window`) unless a setting says otherwise.
-    recogniser : str or Recogniser
-    random_state : int
+    recogniser : str or Recogniser, default="dlib"
+        Makes the embeddings.
+    random_state : int, default=0
+        Seed of the draws, together with each picture's own pixels.
     """
 
     claims = ("sensor_noise", "shot_noise", "motion_blur", "rotation", "occlusion", "pose")
@@ -48,14 +51,17 @@ class PerturbationStability(Scorer):
     def score_with_error(self, faces):
         """Scores and their standard errors over the draws.
 
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+            Faces aligned to the canonical crop.
+
         Returns
         -------
         (array (N,), array (N,)) float64
-            The standard error is 0 for a perturbation without randomness, and NaN where one draw was asked of a random
-            one.
+            Scores and standard errors. The error is 0 for a perturbation without randomness, and NaN for one draw of a
+            random one.
         """
-        from ..recognition.base import crops_of
-
         cosines = self._cosines(crops_of(faces))
         if self._deterministic():
             return cosines[:, 0], np.zeros(len(cosines))
@@ -67,17 +73,7 @@ class PerturbationStability(Scorer):
         return self._cosines(images).mean(1)
 
     def _deterministic(self):
-        name = PRESETS.get(self.perturbation, (self.perturbation,))[0]
-        return name in (
-            "affine",
-            "affine-no-flip",
-            "flip",
-            "rotation",
-            "scale",
-            "structured-occlusion",
-            "mixup",
-            "blur",
-        )
+        return PRESETS.get(self.perturbation, (self.perturbation,))[0] in DETERMINISTIC
 
     def _cosines(self, images):
         """(N, K) cosine of each face's embedding with those of its perturbed copies."""
@@ -88,15 +84,14 @@ class PerturbationStability(Scorer):
         recogniser = as_recogniser(self.recogniser)
         draws = 1 if self._deterministic() else self.n_draws
         settings = settings_for(recogniser, self.perturbation, self.settings)
-        found = np.empty((len(images), draws))
-        for start in range(0, len(images), CHUNK):
-            part = images[start : start + CHUNK]
-            clean = recogniser.embed(part)
+        cosines = np.empty((len(images), draws))
+        for batch in batches(len(images), CHUNK):
+            clean = recogniser.embed(images[batch])
             for draw in range(draws):
-                seeds = image_seeds(part, self.random_state, draw)
-                moved = perturb(part, self.perturbation, seeds=seeds, **settings)
-                found[start : start + CHUNK, draw] = cosine(clean, recogniser.embed(moved))
-        return found
+                seeds = image_seeds(images[batch], self.random_state, draw)
+                perturbed = perturb(images[batch], self.perturbation, seeds=seeds, **settings)
+                cosines[batch, draw] = cosine(clean, recogniser.embed(perturbed))
+        return cosines
 
 
 def settings_for(recogniser, perturbation, settings=None):
