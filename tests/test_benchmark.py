@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from test_state import Mean
 
-from fiqa_lib import benchmark, evaluation, state
+from fiqa_lib import evaluation, state
+from fiqa_lib.apps import benchmark
 from fiqa_lib.errors import DataError
 from fiqa_lib.scorers import SCORERS, Scorer
 

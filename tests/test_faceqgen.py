@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from skimage.io import imsave
 
-from fiqa_lib import protocols, restoration, scoring
+from fiqa_lib import protocols, restoration
+from fiqa_lib.apps import photographs as scoring
 from fiqa_lib.cli import main
 from fiqa_lib.scorers import SCORERS, faceqgen, fit_cached
 

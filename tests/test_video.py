@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fiqa_lib import scoring, video
+from fiqa_lib.apps import video
+from fiqa_lib.apps.photographs import REASONS, columns_of
+from fiqa_lib.apps.video import VideoReader, score_video
 from fiqa_lib.cli import main
 from fiqa_lib.errors import DataError, ImageError
 from fiqa_lib.faces import extract_faces
 from fiqa_lib.scorers import SCORERS, Scorer
-from fiqa_lib.video import VideoReader, score_video
 
 FPS, SIZE = 25, (320, 240)
 PLACE = (90, 40)  # where the face stands, x and y
@@ -78,7 +79,7 @@ def test_each_frame_is_scored_on_its_own(film, tmp_path):
         and "12 frames: 10 ok, 2 no_face" in scored.summary()
     )
     assert list(table.index[table.status == "no_face"]) == [3, 8]
-    assert table.score[[3, 8]].isna().all() and (table.reason[[3, 8]] != "").all()  # nothing inherited
+    assert table.score[[3, 8]].isna().all() and (table.reason[[3, 8]] == REASONS["no_face"]).all()  # nothing inherited
     for frame in VideoReader(film):
         faces = extract_faces(frame.image, detector=video.video_detector())
         row = table.loc[frame.number]
@@ -289,7 +290,9 @@ def test_killed_it_goes_on_and_ends_the_same(film, tmp_path):
     """A real process, killed with SIGKILL after some rows."""
     given = ["score", str(film), "--method", "detector-score", "--no-progress"]
     assert main([*given, "--out", str(tmp_path / "whole.csv")]) == 0
-    code = "import sys; from fiqa_lib import video; video.CHUNK = 1; from fiqa_lib.cli import main; sys.exit(main())"
+    code = (
+        "import sys; from fiqa_lib.apps import video; video.CHUNK = 1; from fiqa_lib.cli import main; sys.exit(main())"
+    )
     command = [sys.executable, "-c", code, *given, "--out", str(tmp_path / "s.csv")]
     partial = tmp_path / "s.csv.partial"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -356,4 +359,4 @@ def test_details_of_a_method_are_columns(film):
     assert table.score[table.status == "refused"].isna().all() and set(table.reason[table.status == "refused"]) == {
         "odd"
     }
-    assert list(scoring.columns_of(Detailed()))[-2:] == ["gate", "reason"]
+    assert list(columns_of(Detailed()))[-2:] == ["gate", "reason"]
