@@ -8,7 +8,6 @@ from .apps.benchmark import (  # noqa: F401
     Protocol,
     Results,
     by_group,
-    make,
     protocol,
     qualities_of,
     ranking,

@@ -147,7 +147,7 @@ def test_going_on_uses_what_was_done_and_only_that(photos, tmp_path, monkeypatch
 
         def _score(self, images, faces):
             Counting.seen += len(images)
-            return np.arange(len(images), dtype=float)
+            return images.mean((1, 2, 3))
 
     inputs = sorted(photos.iterdir())
     out, partial = tmp_path / "s.csv", tmp_path / "s.csv.partial"
@@ -201,7 +201,7 @@ def test_table_page_and_video_say_the_same_of_a_picture(photos, tmp_path, fallba
     for rows in (table, page, frames):
         assert list(rows.status) == expected
         assert list(rows.reason) == [photographs.REASONS.get(status, "") for status in expected]
-        np.testing.assert_allclose(rows.score, table.score, atol=1.5)  # the video is compressed
+        np.testing.assert_allclose(rows.score, table.score, atol=4)  # the video is compressed
 
 
 def test_contact_sheet(photos, tmp_path):

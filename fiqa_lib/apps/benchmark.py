@@ -196,7 +196,10 @@ def run(given, methods=None, *, recogniser=None, quick=False, say=None):
         cls = SCORERS[name]
         row = {"method": name, "learns": cls.learns, "cost": cls.cost, "ms_per_face": np.nan}
         try:
-            scores[name], row["ms_per_face"] = score(make(name, recogniser, quick), given)
+            scorer = cls(**(cls.quick if quick else {}))
+            if recogniser is not None and "recogniser" in scorer.get_params(deep=False):
+                scorer.set_params(recogniser=recogniser)
+            scores[name], row["ms_per_face"] = score(scorer, given)
             row |= {"n_missing": int(np.isneginf(scores[name]).sum()), "status": "ok", "reason": ""}
         except Exception as error:  # whatever a method raises, the others still run and the table says so
             row |= {"n_missing": 0, "status": "failed", "reason": f"{type(error).__name__}: {error}"}
@@ -204,29 +207,6 @@ def run(given, methods=None, *, recogniser=None, quick=False, say=None):
         if say:
             say(name, row["status"], row["reason"])
     return Results(scores, pd.DataFrame(rows))
-
-
-def make(name, recogniser=None, quick=False):
-    """A scorer that is not fitted yet.
-
-    Parameters
-    ----------
-    name : str
-        A name in `SCORERS`.
-    recogniser : Recogniser, default=None
-        Used where the method uses one.
-    quick : bool, default=False
-        Take the quick parameters of the class.
-
-    Returns
-    -------
-    Scorer
-    """
-    cls = SCORERS[name]
-    scorer = cls(**(cls.quick if quick else {}))
-    if recogniser is not None and "recogniser" in scorer.get_params(deep=False):
-        scorer.set_params(recogniser=recogniser)
-    return scorer
 
 
 def score(scorer, given):

@@ -184,11 +184,13 @@ def _relative(path, folder):
 
 def _photographs(folder, paths, scorer, fallback, measures, n_jobs, progress):
     """One dict for each photograph, in order; at most `CHUNK` of them are in memory."""
-    inspect = partial(_inspect, fallback=fallback, measures=measures)
+    from joblib import Parallel, delayed
+
+    inspect = delayed(partial(_inspect, fallback=fallback, measures=measures))
     with progress_bar(len(paths), shown=progress, unit="photograph") as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
-            faces, pictures, errors = zip(*_run(inspect, part, n_jobs), strict=True)
+            faces, pictures, errors = zip(*Parallel(n_jobs=n_jobs)(map(inspect, part)), strict=True)
             faces = Faces.concat([face for face in faces if len(face)])
             names = list(map(str, part))
             unreadable = {name: reason for name, reason in zip(names, errors, strict=True) if reason}
@@ -197,14 +199,6 @@ def _photographs(folder, paths, scorer, fallback, measures, n_jobs, progress):
                 said = {key: row[key] for key in ("status", "score", "reason")}
                 yield {"path": _relative(path, folder)} | said | picture
             bar.update(len(part))
-
-
-def _run(function, items, n_jobs):
-    if n_jobs == 1:
-        return map(function, items)
-    from joblib import Parallel, delayed
-
-    return Parallel(n_jobs=n_jobs)(delayed(function)(item) for item in items)
 
 
 _NO_PICTURE = {"messages": [], "thumbnail": ""}

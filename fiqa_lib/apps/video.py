@@ -6,7 +6,6 @@ video is read again from its beginning, which is quick, and scored from where th
 
 from __future__ import annotations
 
-import heapq
 import os
 from itertools import islice
 from pathlib import Path
@@ -196,19 +195,19 @@ def score_video(
     """
     if not (isinstance(best, int) and best >= 0) or (best > 0) != (best_dir is not None):
         raise DataError("best (a whole number from 0) and best_dir (a folder) belong together")
-    reader, columns, leaders = VideoReader(path), [*COLUMNS, *scorer.details, "reason"], _Best(best)
+    reader, columns, leaders = VideoReader(path), [*COLUMNS, *scorer.details, "reason"], []
     detector = detector or video_detector()
     key = run_key(scorer, fallback, repr(detector), str(path), _fingerprint(path))
     journal = Journal(out, key, restart=restart)
     frames = iter(reader)
     with progress_bar(reader.announced or None, shown=progress, unit="frame") as bar:
         for frame in islice(frames, len(journal.rows)):  # scored by a run that was interrupted
-            leaders.offer(journal.rows[frame.number], frame.image)
+            leaders = _best_of(leaders, journal.rows[frame.number], frame.image, best)
             bar.update(1)
         while batch := list(islice(frames, CHUNK)):
             journal.append(_rows_of_frames(batch, scorer, detector, fallback, columns))
             for row, frame in zip(journal.rows[-len(batch) :], batch, strict=True):
-                leaders.offer(row, frame.image)
+                leaders = _best_of(leaders, row, frame.image, best)
             bar.update(len(batch))
             batch.clear()  # or these frames would stay in memory beside the next ones
     if not reader.n_read:
@@ -216,7 +215,7 @@ def score_video(
     table = table_of(journal.rows[: reader.n_read], columns, text=("status", "reason"))
     if reader.announced and table["lost_before"].sum() > reader.n_lost:
         table["lost_before"] = 0  # the stamps jump, but nothing that was announced is missing
-    files = leaders.write(best_dir)
+    files = _write_frames(leaders, best_dir)
     if out is not None:
         write_csv(table, out)
     journal.remove()
@@ -241,28 +240,19 @@ def _rows_of_frames(frames, scorer, detector, fallback, columns):
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
-class _Best:
-    """The frames with the highest scores so far; of equal scores the earlier frame."""
+def _best_of(leaders, row, image, count):
+    """The frames with the highest scores so far, best first, as (score, -number, image); of equals the earlier one."""
+    if not count or row["score"] is None:
+        return leaders
+    return sorted([*leaders, (row["score"], -row["frame"], image)], key=lambda item: item[:2], reverse=True)[:count]
 
-    def __init__(self, count):
-        self.count, self.heap = count, []
 
-    def offer(self, row, image):
-        if not self.count or row["score"] is None:
-            return
-        item = (row["score"], -row["frame"], image)
-        if len(self.heap) < self.count:
-            heapq.heappush(self.heap, item)
-        elif item[:2] > self.heap[0][:2]:
-            heapq.heapreplace(self.heap, item)
-
-    def write(self, folder):
-        """Write them as files, best first; returns the paths."""
-        files = []
-        for rank, (_, number, image) in enumerate(sorted(self.heap, key=lambda item: item[:2], reverse=True), start=1):
-            files.append(Path(folder) / f"{rank:02d}_frame_{-number:06d}.jpg")
-            write_image(files[-1], image)
-        return files
+def _write_frames(leaders, folder):
+    files = []
+    for rank, (_, number, image) in enumerate(leaders, start=1):
+        files.append(Path(folder) / f"{rank:02d}_frame_{-number:06d}.jpg")
+        write_image(files[-1], image)
+    return files
 
 
 def timeline(table, path, *, title=None):
