@@ -11,7 +11,6 @@ from .apps.benchmark import (  # noqa: F401
     protocol,
     qualities_of,
     ranking,
-    read,
     run,
     score,
     similarities,

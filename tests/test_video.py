@@ -59,7 +59,7 @@ def sharpness():
 def test_frames_come_in_order_with_their_time_and_colours(tmp_path, orl_images, suffix, codec):
     frames = list(frames_of(orl_images[0], 10))
     reader = VideoReader(write_film(tmp_path / f"a{suffix}", frames, codec))
-    assert (reader.width, reader.height, reader.announced) == (*SIZE, 10) and reader.fps == pytest.approx(FPS)
+    assert reader.announced == 10 and reader.fps == pytest.approx(FPS)
     found = list(reader)
     assert [frame.number for frame in found] == list(range(10)) and reader.n_read == 10 and reader.n_lost == 0
     np.testing.assert_allclose([frame.time_s for frame in found], np.arange(10) / FPS, atol=1e-3)

@@ -525,21 +525,3 @@ def write(made, folder):
 def _short(table):
     numbers = table.select_dtypes("float").columns
     return table.assign(**{name: [float(f"{v:.6g}") for v in table[name]] for name in numbers})
-
-
-def read(folder):
-    """The tables that `write` left in a folder.
-
-    Returns
-    -------
-    dict of str -> DataFrame
-
-    Raises
-    ------
-    DataError
-        There are none.
-    """
-    paths = sorted(Path(folder).glob(f"{PREFIX}*.csv"))
-    if not paths:
-        raise DataError(f"{folder}: no table of a benchmark; python -m fiqa_lib benchmark --out {folder} makes them")
-    return {p.stem.removeprefix(PREFIX): pd.read_csv(p, na_values=[""], keep_default_na=False) for p in paths}

@@ -68,8 +68,6 @@ class VideoReader:
         Frames that the file says it has; 0 where it does not say. Exact in AVI and MP4, an estimate in MKV and WebM.
     fps : float
         Frames per second as announced; 0 where the file does not say.
-    width, height : int
-        Size of a frame in pixels.
     n_read : int
         Frames read so far.
     n_skipped : int
@@ -91,8 +89,6 @@ class VideoReader:
             raise ImageError(path, "no video that OpenCV can open; the file is damaged or of an unknown format")
         self.fps = self._positive(cv2.CAP_PROP_FPS)
         self.announced = int(self._positive(cv2.CAP_PROP_FRAME_COUNT))
-        self.width = int(self._positive(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(self._positive(cv2.CAP_PROP_FRAME_HEIGHT))
         self.n_read = self.n_skipped = 0
 
     def _positive(self, what):
