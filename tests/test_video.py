@@ -171,27 +171,29 @@ class FakeCapture:
         pass
 
 
-def told(monkeypatch, film, story, **facts):
+def read_story(monkeypatch, film, story, **facts):
     monkeypatch.setattr(video.cv2, "VideoCapture", lambda path: FakeCapture(story, **facts))
     reader = VideoReader(film)
     return reader, list(reader)
 
 
 def test_lost_frames_are_found_by_the_stamps_and_by_failed_reads(monkeypatch, film):
-    reader, frames = told(monkeypatch, film, [0, 100, None, 300, 600, 700], announced=8)
+    reader, frames = read_story(monkeypatch, film, [0, 100, None, 300, 600, 700], announced=8)
     assert [f.lost_before for f in frames] == [0, 0, 1, 2, 0] and reader.n_lost == 3
-    reader, frames = told(monkeypatch, film, [0, None, None, 0, 0], announced=0, fps=0)  # no stamps, no count
+    reader, frames = read_story(monkeypatch, film, [0, None, None, 0, 0], announced=0, fps=0)  # no stamps, no count
     assert [f.lost_before for f in frames] == [0, 2, 0] and reader.n_lost == 2
-    reader, frames = told(monkeypatch, film, [200, 300], announced=4)
+    reader, frames = read_story(monkeypatch, film, [200, 300], announced=4)
     assert [f.lost_before for f in frames] == [2, 0]
 
 
 def test_many_failures_in_a_row_are_no_end(monkeypatch, film):
-    _, frames = told(monkeypatch, film, [0, *[None] * 60, 6100], announced=62)
+    _, frames = read_story(monkeypatch, film, [0, *[None] * 60, 6100], announced=62)
     assert len(frames) == 2 and frames[1].lost_before == 60
-    _, frames = told(monkeypatch, film, [0, *[None] * 300, 30100], announced=302)
+    _, frames = read_story(monkeypatch, film, [0, *[None] * 300, 30100], announced=302)
     assert len(frames) == 2 and frames[1].lost_before == 300
-    reader, frames = told(monkeypatch, film, [0, 100], announced=2**31 - 1)  # a header that lies ends all the same
+    reader, frames = read_story(
+        monkeypatch, film, [0, 100], announced=2**31 - 1
+    )  # a header that lies ends all the same
     assert len(frames) == 2 and reader.n_lost == 2**31 - 3
 
 

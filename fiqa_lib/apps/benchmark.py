@@ -308,7 +308,20 @@ def similarities(given, recogniser=None, others=OTHER_RECOGNISERS):
 
 
 def qualities_of(given, scores):
-    """Name -> (quality_a, quality_b) of the pairs, as `evaluation` takes them."""
+    """Scores of the faces as qualities of the pairs.
+
+    Parameters
+    ----------
+    given : Protocol
+        As `protocol` makes it.
+    scores : dict of str -> array (N,)
+        Scores of the test faces by method.
+
+    Returns
+    -------
+    dict of str -> (array (P,), array (P,))
+        `quality_a` and `quality_b`, as `evaluation` takes them.
+    """
     return {name: (values[given.pairs.index_a], values[given.pairs.index_b]) for name, values in scores.items()}
 
 

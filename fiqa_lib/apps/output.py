@@ -37,7 +37,14 @@ def progress_bar(total, *, done=0, shown=True, unit="face"):
 
 
 def save_figure(figure, path):
-    """Write a matplotlib figure to a file, whole or not at all; the suffix of `path` chooses the format.
+    """Write a matplotlib figure to a file, whole or not at all, with 150 dots per inch.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to write.
+    path : path
+        The file. Its suffix chooses the format.
 
     Raises
     ------
@@ -86,7 +93,13 @@ class Journal:
             temporary.write_bytes(b"".join(line + b"\n" for line in [key.encode(), *lines[1 : 1 + len(self.rows)]]))
 
     def append(self, rows):
-        """Add rows (dicts of numbers, strings and None) and make sure that they are on the disk."""
+        """Add rows and make sure that they are on the disk.
+
+        Parameters
+        ----------
+        rows : sequence of dict
+            Values are numbers, strings or None.
+        """
         lines = [json.dumps(row, default=lambda number: number.item()).encode() for row in rows]  # of NumPy's numbers
         if self.path is not None:
             with self.path.open("ab") as file:
@@ -115,6 +128,20 @@ def _parse(lines):
 
 
 def table_of(rows, columns, text=("path", "status", "reason")):
-    """Rows as a DataFrame with the given columns: `text` stays text, everything else becomes numbers (NaN: missing)."""
+    """Rows as a DataFrame.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As in `Journal.rows`.
+    columns : sequence of str
+        Columns of the table, in order. What a row lacks becomes NaN.
+    text : sequence of str, default=("path", "status", "reason")
+        Columns that hold text. All others hold numbers.
+
+    Returns
+    -------
+    DataFrame
+    """
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(**{name: pd.to_numeric(table[name]) for name in columns if name not in text})

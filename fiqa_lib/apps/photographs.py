@@ -129,12 +129,34 @@ def score_rows(scorer, faces, names, errors=None):
 
 
 def columns_of(scorer):
-    """The columns of a table of photographs: `COLUMNS`, with what the method says besides its score."""
+    """The columns of a table of photographs: `COLUMNS`, with the `details` of the method before the last.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The method.
+
+    Returns
+    -------
+    list of str
+    """
     return [*COLUMNS[:-1], *scorer.details, COLUMNS[-1]]
 
 
 def run_key(scorer, *more):
-    """What a run depends on: the method, its parameters, what it learned, and `more` (strings, numbers, bytes)."""
+    """A key for everything that a run depends on.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The method: its parameters and what it learned are part of the key.
+    *more : str, bytes or number
+        Anything else, such as the inputs.
+
+    Returns
+    -------
+    str
+    """
     learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
     learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
     return content_key(repr(scorer), *learned, *more)
