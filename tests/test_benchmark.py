@@ -139,6 +139,14 @@ def test_tables(given, tmp_path):
     assert set(made["groups"]["group"]) == {"clean probe", "degraded probe"}
 
 
+@pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+def test_any_limit_can_be_asked_for(given):
+    results = benchmark.run(given, CHEAP)
+    made = benchmark.tables(given, results, benchmark.similarities(given, others=()), limit=0.25, n_draws=10)
+    assert set(made["areas"]["limit"]) == {0.25, *evaluation.LIMITS}
+    assert sorted(benchmark.ranking(made["areas"], 0.25)) == sorted(CHEAP)
+
+
 @pytest.mark.parametrize("key", ["identity", "name"])
 def test_groups_are_read_by_identity_or_by_name(tmp_path, key):
     rows = {"identity": ["s01,young", "s02,old"], "name": ["s01/01,young", "s01/02,young", "s02/01,old"]}[key]

@@ -351,7 +351,7 @@ def tables(given, results, similarity, *, fmr=1e-3, limit=0.2, n_draws=300, rand
         - `methods`: `method`, `learns`, `cost`, `ms_per_face`, `n_missing`, `status`, `reason`
         - `setting`: one row: people, faces, pairs, starting error, threshold
         - `scores`: `name`, `identity`, `kind`, `severity`, and one column for each method
-        - `areas`: normalised pAUC at each of `evaluation.LIMITS` with its interval, methods and `REFERENCES`
+        - `areas`: normalised pAUC at `limit` and at `evaluation.LIMITS`, with its interval, methods and `REFERENCES`
         - `differences`: every method against the best one at `limit`, paired; the best was chosen on these very pairs
         - `stability`, `correlations`, `cross`: see `evaluation.rank_stability`, `rank_correlations`,
           `cross_model_matrix`
@@ -373,7 +373,8 @@ def tables(given, results, similarity, *, fmr=1e-3, limit=0.2, n_draws=300, rand
     options = {"fmr": fmr, "kind": "normalised", "n_draws": n_draws, "random_state": random_state}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FewImpostorsWarning)  # `setting` says how few there are
-        areas = evaluation.bootstrap_areas(first, mated, with_references, *who, limits=evaluation.LIMITS, **options)
+        limits = tuple(sorted({*evaluation.LIMITS, limit}))
+        areas = evaluation.bootstrap_areas(first, mated, with_references, *who, limits=limits, **options)
         made = {"methods": results.methods, "setting": _setting(given, first, similarity, fmr), "areas": areas}
         made["scores"] = _score_table(given.test, results.scores)
         if len(qualities) > 1:
