@@ -176,17 +176,17 @@ def list_inputs(paths):
     list of (Path, str or None)
         The path, and why it can't be listed, if so: it gets a row too.
     """
-    found = []
+    inputs = []
     for text in paths:
         path = Path(text)
         if path.is_dir():
             inside = find_images(path).paths
-            found += [(p, None) for p in inside] or [(path, "the folder holds no image file")]
+            inputs += [(p, None) for p in inside] or [(path, "the folder holds no image file")]
         elif path.suffix.lower() in LISTS:
-            found += _listed(path)
+            inputs += _listed(path)
         else:
-            found.append((path, None))
-    return found
+            inputs.append((path, None))
+    return inputs
 
 
 def _listed(path):
