@@ -1,6 +1,8 @@
-"""The command line: `python -m fiqa_lib COMMAND`. Errors about the user's input are one line, without a traceback.
+"""The command line: `fiqa COMMAND`, or `python -m fiqa_lib COMMAND`.
 
-Exit status: 0 done, 1 an error that stopped the work, 2 wrong usage.
+Exit status: 0 done, 1 an error that stopped the work, 2 wrong usage. An error about the user's input is one line on
+standard error, without a traceback. Each command is a table of options and a function that imports what it needs, so
+that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -10,21 +12,31 @@ import math
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from .errors import DataError, FiqaError
-from .files import whole_file, write_csv
 
 
 def main(argv=None):
-    """Run one command; returns the exit status."""
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        The arguments, without the name of the program. None: those of this process.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
     arguments = parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _say_warning
+            warnings.showwarning = _print_warning
             return arguments.run(arguments) or 0
     except FiqaError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -34,157 +46,191 @@ def main(argv=None):
         return 1
 
 
-def _say_warning(message, category, filename, lineno, file=None, line=None):
+def _print_warning(message, category, filename, lineno, file=None, line=None):
     print(f"warning: {message}", file=sys.stderr)
 
 
 def parser():
-    """The parser of all commands."""
-    top = argparse.ArgumentParser(prog="python -m fiqa_lib", description="Face image quality assessment.")
+    """The `argparse` parser of all commands in `COMMANDS`."""
+    program = "fiqa" if Path(sys.argv[0]).stem == "fiqa" else "python -m fiqa_lib"
+    top = argparse.ArgumentParser(prog=program, description="Face image quality assessment.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_score(commands)
-    _add_report(commands)
-    _add_methods(commands)
-    _add_edc(commands)
-    _add_sdd_labels(commands)
-    _add_benchmark(commands)
+    for name, (run, summary, options, epilog) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary, epilog=epilog)
+        command.set_defaults(run=run)
+        for item in options:
+            group, members = command, [item]
+            if isinstance(item, OneOf):
+                group, members = command.add_mutually_exclusive_group(required=item.required), item.options
+            for name_of_option, settings in members:
+                group.add_argument(name_of_option, **settings)
     return top
 
 
-def _share(text):
+class OneOf(NamedTuple):
+    """Options of which at most one may be given; exactly one where they are `required`."""
+
+    options: tuple
+    required: bool = False
+
+
+def option(name, text, **settings):
+    """One option for `ArgumentParser.add_argument`; its help is `text`, with the default where there is one."""
+    if settings.get("default") and "(default" not in text:
+        text += " (default: %(default)s)"
+    if settings.get("type") in METAVARS:
+        settings.setdefault("metavar", METAVARS[settings["type"]])
+    return name, settings | {"help": text}
+
+
+def flag(name, text):
+    """An option without a value, False by default."""
+    return name, {"action": "store_true", "help": text}
+
+
+def share(text):
+    """A number above 0 and at most 1, from the command line."""
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1")
     return value
 
 
+def switch(text):
+    """True or False, from the command line."""
+    if text.lower() in ("true", "1", "yes"):
+        return True
+    if text.lower() in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+METAVARS = {int: "N", Path: "FILE", share: "SHARE"}
+"""What the help shows for a value, by its type."""
+
+# -------------------------------------------------------------------------------- options of more than one command
+
+RECOGNISER = (
+    option("--recogniser", "the recogniser, where one is used (default: dlib)", metavar="NAME"),
+    option("--weights", "weights of the recogniser, as its authors publish them", type=Path),
+)
+METHOD = (
+    option("--param", "a parameter of the method; may be repeated", action="append", metavar="NAME=VALUE"),
+    *RECOGNISER,
+    option("--model", "a fitted method that learns (default: fit on the bundled faces)", type=Path, metavar="FILE.npz"),
+)
+FALLBACK = option("--fallback", "where no face is found: take the middle of the picture", choices=("centre",))
+JOBS = option("--jobs", "processes that read photographs and find faces", type=int, default=1)
+NO_PROGRESS = flag("--no-progress", "show no progress bar")
+RESTART = flag("--restart", "drop what an interrupted run of the same command left")
+STRICT = flag("--strict", "stop at the first image that can't be used")
+PAIRS = {"text": "the pairs: a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt", "type": Path}
+FMR = option("--fmr", "target false match rate", type=share, default=1e-3, metavar="RATE")
+
+
+def _scorer(arguments, **options):
+    from .apps import photographs
+
+    given = {name: getattr(arguments, name) for name in ("recogniser", "weights", "model")}
+    return photographs.make_scorer(arguments.method, _parameters(arguments.param), **given, **options)
+
+
+def _parameters(items):
+    """NAME=VALUE strings as a dict; values are Python literals where they can be, else text."""
+    import ast
+
+    parameters = {}
+    for item in items or ():
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise DataError(f"--param {item}: expected NAME=VALUE")
+        try:
+            parameters[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parameters[name] = text
+    return parameters
+
+
+def _counts(values):
+    return ", ".join(f"{count} {value}" for value, count in values.value_counts().items())
+
+
 # -------------------------------------------------------------------------------------------------------------- score
 
-
-def _add_score(commands):
-    text = "score photographs: one row for every input, in order, whatever is wrong with it; or a video, frame by frame"
-    command = commands.add_parser("score", help=text, description=text)
-    command.set_defaults(run=score)
-    add = command.add_argument
-    add(
+SCORE = (
+    option(
         "inputs",
+        "image files, folders, lists of images (.txt, one path a line); or one video",
         nargs="+",
         metavar="PATH",
-        help="image files, folders, lists of them (.txt, one path a line); or a video",
-    )
-    add("--method", required=True, metavar="NAME", help="a quality method; `methods` lists them")
-    add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
-    add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
-    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
-    add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
-    add("--out", type=Path, required=True, metavar="SCORES.csv", help="where the table is written")
-    add("--format", choices=("csv", "faceqgen"), default="csv", help="faceqgen: lines `img;score`, without status")
-    add("--plot", type=Path, metavar="SHEET.jpg", help="contact sheet of the best and the worst faces; video: timeline")
-    add("--best", type=int, default=0, metavar="N", help="video: write the N best frames to --best-dir")
-    add("--best-dir", type=Path, metavar="DIR", help="video: the folder for the best frames")
-    add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
-    add("--restart", action="store_true", help="do not go on with a run of the same command that was interrupted")
-    add("--strict", action="store_true", help="stop at the first input that can't be scored")
-    add("--jobs", type=int, default=1, metavar="N", help="processes for detection (default: 1)")
-    add("--no-progress", action="store_true", help="no progress bar")
+    ),
+    option("--method", "the quality method; `methods` lists them", required=True, metavar="NAME"),
+    *METHOD,
+    option("--out", "the table to write", type=Path, required=True, metavar="SCORES.csv"),
+    option("--format", "faceqgen: lines `img;score`, without status", choices=("csv", "faceqgen"), default="csv"),
+    option("--plot", "draw the best and the worst faces; of a video, a timeline", type=Path, metavar="SHEET.jpg"),
+    option("--best", "video: how many of the best frames to write to --best-dir", type=int, default=0),
+    option("--best-dir", "video: the folder for the best frames", type=Path, metavar="DIR"),
+    FALLBACK,
+    RESTART,
+    STRICT,
+    JOBS,
+    NO_PROGRESS,
+)
 
 
 def score(arguments):
-    """Score photographs, or one video, into a table; see `scoring.score_files` and `video.score_video`."""
-    from . import scoring
+    """Score photographs, or one video, into a table; see `photographs.score_files` and `video.score_video`."""
+    from .apps import photographs
+    from .files import write_csv
 
     film = _video_of(arguments)
-    scorer = scoring.make_scorer(
-        arguments.method,
-        _parameters(arguments.param),
-        recogniser=arguments.recogniser,
-        weights=arguments.weights,
-        model=arguments.model,
-        progress=not arguments.no_progress,
-    )
+    scorer = _scorer(arguments, progress=not arguments.no_progress)
+    options = {name: getattr(arguments, name) for name in ("fallback", "restart")}
+    options["progress"] = not arguments.no_progress
     if film is not None:
-        return _score_video(arguments, film, scorer)
-    inputs = scoring.list_inputs(arguments.inputs)
-    table = scoring.score_files(
-        inputs,
-        scorer,
-        arguments.out,
-        fallback=arguments.fallback,
-        strict=arguments.strict,
-        restart=arguments.restart,
-        n_jobs=arguments.jobs,
-        write=scoring.write_quality if arguments.format == "faceqgen" else write_csv,
-        progress=not arguments.no_progress,
-    )
+        return _score_video(arguments, film, scorer, options)
+    write = photographs.write_quality if arguments.format == "faceqgen" else write_csv
+    options |= {"strict": arguments.strict, "n_jobs": arguments.jobs, "write": write}
+    table = photographs.score_files(photographs.list_inputs(arguments.inputs), scorer, arguments.out, **options)
     if arguments.plot:
-        scoring.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
-    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    print(f"{len(table)} inputs: {counts}. Written: {arguments.out}")
+        photographs.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
+    print(f"{len(table)} inputs: {_counts(table['status'])}. Written: {arguments.out}")
 
 
 def _video_of(arguments):
     """The video among the inputs, or None; DataError where the options do not fit."""
-    from .video import SUFFIXES
+    from .apps.video import SUFFIXES
 
     films = [text for text in arguments.inputs if Path(text).suffix.lower() in SUFFIXES and not Path(text).is_dir()]
-    if films and len(arguments.inputs) > 1:
+    if not films:
+        if arguments.best or arguments.best_dir:
+            raise DataError("--best and --best-dir are for a video; the table of photographs can be sorted by score")
+        return None
+    if len(arguments.inputs) > 1:
         raise DataError(f"{films[0]}: a video is scored alone; give one video, or photographs without it")
-    if not films and (arguments.best or arguments.best_dir):
-        raise DataError("--best and --best-dir are for a video; the table of photographs can be sorted by score")
-    if films and (arguments.best > 0) != (arguments.best_dir is not None):
+    if (arguments.best > 0) != (arguments.best_dir is not None):
         raise DataError("--best N (from 1) and --best-dir DIR belong together")
-    if films and arguments.strict:
+    if arguments.strict:
         raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
-    if films and arguments.format != "csv":
-        raise DataError(
-            f"--format {arguments.format} is for photographs: it names a file for each score; frames have none"
-        )
-    return films[0] if films else None
+    if arguments.format != "csv":
+        raise DataError(f"--format {arguments.format} is for photographs: its lines name files, and frames are none")
+    return films[0]
 
 
-def _score_video(arguments, film, scorer):
-    from . import video
+def _score_video(arguments, film, scorer, options):
+    from .apps import video
 
-    result = video.score_video(
-        film,
-        scorer,
-        arguments.out,
-        fallback=arguments.fallback,
-        best=arguments.best,
-        best_dir=arguments.best_dir,
-        restart=arguments.restart,
-        progress=not arguments.no_progress,
-    )
+    options |= {"best": arguments.best, "best_dir": arguments.best_dir}
+    result = video.score_video(film, scorer, arguments.out, **options)
     if arguments.plot:
         video.timeline(result.table, arguments.plot, title=f"{Path(film).name}: {arguments.method}")
     best = f" Best frames: {arguments.best_dir}" if result.best else ""
     print(f"{result.summary()}. Written: {arguments.out}{best}")
 
 
-def _parameters(given):
-    """NAME=VALUE strings as a dict; values are Python literals where they can be, else text."""
-    import ast
-
-    found = {}
-    for item in given:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise DataError(f"--param {item}: expected NAME=VALUE")
-        try:
-            found[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            found[name] = text
-    return found
-
-
-def _add_methods(commands):
-    text = "list the quality methods"
-    command = commands.add_parser("methods", help=text, description=text)
-    command.set_defaults(run=methods)
-
-
 def methods(arguments):
-    """One line for each method: name, cost, what it is."""
+    """One line for each method: name, what it is, cost."""
     from .scorers import SCORERS
 
     width = max(map(len, SCORERS))
@@ -195,92 +241,77 @@ def methods(arguments):
 
 # ------------------------------------------------------------------------------------------------------------- report
 
-
-def _add_report(commands):
-    text = "a folder of photographs as one HTML page: scores, kept or rejected, what is wrong with each, what failed"
-    command = commands.add_parser("report", help=text, description=text)
-    command.set_defaults(run=report)
-    add = command.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="looked through with all folders below; nothing in it is changed")
-    add("--out", type=Path, required=True, metavar="PAGE.html", help="the page: one file that needs no network")
-    add("--method", default="view-agreement", metavar="NAME", help="a quality method (default: view-agreement)")
-    add("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the method; may be repeated")
-    add("--recogniser", metavar="NAME", help="for methods that use one (default: dlib)")
-    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
-    add("--model", type=Path, metavar="FILE.npz", help="a fitted method that learns (default: fit on bundled faces)")
-    rule = command.add_mutually_exclusive_group()
-    rule.add_argument("--discard", type=float, default=0.1, metavar="SHARE", help="reject at most it (default: 0.1)")
-    rule.add_argument("--threshold", type=float, metavar="SCORE", help="or: keep what scores at least this")
-    add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture, and say so")
-    add("--no-messages", action="store_true", help="only scores, no component messages")
-    add("--title", help="default: the folder's name")
-    add("--jobs", type=int, default=1, metavar="N", help="processes that read photographs (default: 1)")
-    add("--no-progress", action="store_true", help="no progress bar")
+REPORT = (
+    option("folder", "searched with all folders below; nothing in it is changed", type=Path, metavar="FOLDER"),
+    option("--out", "the page: one file that needs no network", type=Path, required=True, metavar="PAGE.html"),
+    option("--method", "the quality method; `methods` lists them", default="view-agreement", metavar="NAME"),
+    *METHOD,
+    OneOf(
+        (
+            option("--discard", "reject at most this share of the scored", type=float, default=0.1, metavar="SHARE"),
+            option("--threshold", "or: keep what scores at least this", type=float, metavar="SCORE"),
+        )
+    ),
+    FALLBACK,
+    flag("--no-messages", "only scores, no messages about what is wrong"),
+    option("--title", "title of the page (default: the folder's name)"),
+    JOBS,
+    NO_PROGRESS,
+)
 
 
 def report(arguments):
     """One page about a folder; see `report.write_report`."""
-    from . import scoring
-    from .report import write_report
+    from .apps.report import write_report
 
-    scorer = scoring.make_scorer(
-        arguments.method,
-        _parameters(arguments.param),
-        recogniser=arguments.recogniser,
-        weights=arguments.weights,
-        model=arguments.model,
-    )
+    scorer = _scorer(arguments)
     written = write_report(
         arguments.folder,
         arguments.out,
         scorer,
-        discard=arguments.discard,
-        threshold=arguments.threshold,
-        fallback=arguments.fallback,
+        **{name: getattr(arguments, name) for name in ("discard", "threshold", "fallback", "title")},
         measures=not arguments.no_messages,
-        title=arguments.title,
         n_jobs=arguments.jobs,
         progress=not arguments.no_progress,
     )
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in written.table["verdict"].value_counts().items())
-    rule = (
-        f"threshold {written.threshold:.4g}" if math.isfinite(written.threshold) else "no threshold: nothing was scored"
-    )
-    print(f"{len(written.table)} files: {counts}; {rule}. Written: {arguments.out}")
+    known = math.isfinite(written.threshold)
+    rule = f"threshold {written.threshold:.4g}" if known else "no threshold: nothing was scored"
+    print(f"{len(written.table)} files: {_counts(written.table['verdict'])}; {rule}. Written: {arguments.out}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- edc
 
-
-def _add_edc(commands):
-    text = "judge quality scores: error-versus-discard curves on a list of pairs"
-    command = commands.add_parser("edc", help=text, description=text, epilog=EDC_EPILOG)
-    command.set_defaults(run=edc)
-    add = command.add_argument
-    add("--scores", type=Path, nargs="+", required=True, metavar="FILE", help="score files; several are compared")
-    add("--names", nargs="+", metavar="NAME", help="what to call them (default: their file names)")
-    add("--column", default="score", help="score column of CSV files (default: score)")
-    add(
-        "--pairs", type=Path, required=True, metavar="FILE", help="a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt"
-    )
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--embeddings", type=Path, metavar="FILE.npy", help="one row for each row of the first score file"
-    )
-    source.add_argument("--similarity", metavar="COLUMN", help="column of the pairs file, higher is more alike")
-    add("--kind", choices=("cosine", "euclidean"), default="cosine", help="how embeddings are compared")
-    add("--fmr", type=_share, default=1e-3, help="target false match rate (default: 1e-3)")
-    add("--convention", choices=("fixed", "refit"), default="fixed", help="decision threshold (default: fixed)")
-    add("--population", choices=("mated", "all"), default="mated", help="which pairs are discarded")
-    add("--on-missing", choices=("worst", "drop", "raise"), default="worst", help="faces without a score")
-    add("--limit", type=_share, default=0.3, help="discard share of the intervals (default: 0.3)")
-    add("--draws", type=int, default=1000, help="bootstrap draws over people; 0 for none (default: 1000)")
-    add("--seed", type=int, default=0, help="of the bootstrap")
-    add("--out", type=Path, metavar="CURVE.csv", help="write the curves: method, discard, error, ...")
-    add("--summary", type=Path, metavar="TABLE.csv", help="write the areas at all limits")
-    add("--plot", type=Path, metavar="CURVE.png", help="draw the curves with chance and oracle")
-
-
+EDC = (
+    option("--scores", "score files; several are compared", type=Path, nargs="+", required=True),
+    option("--names", "what to call them (default: their file names)", nargs="+", metavar="NAME"),
+    option("--column", "the column of CSV files that holds the scores", default="score"),
+    option("--pairs", required=True, **PAIRS),
+    OneOf(
+        (
+            option("--embeddings", "one row for each row of the first score file", type=Path, metavar="FILE.npy"),
+            option("--similarity", "a column of the pairs file; higher is more alike", metavar="COLUMN"),
+        ),
+        required=True,
+    ),
+    option("--kind", "how embeddings are compared", choices=("cosine", "euclidean"), default="cosine"),
+    FMR,
+    option(
+        "--convention", "decision threshold: one, or fitted at each step", choices=("fixed", "refit"), default="fixed"
+    ),
+    option("--population", "which pairs are discarded", choices=("mated", "all"), default="mated"),
+    option(
+        "--on-missing",
+        "faces without a score: worst of all, left out, or an error",
+        choices=("worst", "drop", "raise"),
+        default="worst",
+    ),
+    option("--limit", "discard share of the intervals", type=share, default=0.3),
+    option("--draws", "bootstrap draws over people; 0 for no intervals", type=int, default=1000),
+    option("--seed", "seed of the bootstrap (default: 0)", type=int, default=0),
+    option("--out", "write the curves: method, discard, error, ...", type=Path, metavar="CURVE.csv"),
+    option("--summary", "write the areas at all limits", type=Path, metavar="TABLE.csv"),
+    option("--plot", "draw the curves with chance and oracle", type=Path, metavar="CURVE.png"),
+)
 EDC_EPILOG = (
     "People, for the intervals, are taken from the columns identity_a and identity_b of the pairs file; else from the "
     "folder names (person/photograph.jpg) where they agree with the flags; else two images belong to one person when "
@@ -290,19 +321,18 @@ EDC_EPILOG = (
 
 def edc(arguments):
     """Compare score files on one list of pairs."""
+    import pandas as pd
+
     from . import evaluation, plotting, protocols
+    from .apps.output import save_figure
+    from .files import write_csv
 
     pairs = protocols.read_pairs(arguments.pairs)
     tables = [protocols.read_scores(path, column=arguments.column) for path in arguments.scores]
     names = _method_names(arguments)
     similarity = _similarity(arguments, pairs, tables[0])
     mated = pairs["mated"].to_numpy()
-    rules = {
-        "fmr": arguments.fmr,
-        "convention": arguments.convention,
-        "population": arguments.population,
-        "on_missing": arguments.on_missing,
-    }
+    rules = {name: getattr(arguments, name) for name in ("fmr", "convention", "population", "on_missing")}
     qualities = {}
     for name, path, table in zip(names, arguments.scores, tables, strict=True):
         try:
@@ -316,9 +346,7 @@ def edc(arguments):
     if arguments.summary:
         write_csv(pd.concat([c.summary(method=name) for name, c in curves.items()]), arguments.summary)
     if arguments.plot:
-        figure = plotting.edc(curves, intervals=intervals, limit=arguments.limit)
-        with whole_file(arguments.plot) as temporary:
-            _save(figure, temporary, arguments.plot)
+        save_figure(plotting.edc(curves, intervals=intervals, limit=arguments.limit), arguments.plot)
     _print_curves(arguments, curves, intervals)
 
 
@@ -327,7 +355,7 @@ def _method_names(arguments):
     if len(names) != len(arguments.scores):
         raise DataError(f"{len(names)} names for {len(arguments.scores)} score files: give one name for each")
     if len(set(names)) != len(names):
-        raise DataError(f"two score files are called alike ({', '.join(names)}): tell them apart with --names")
+        raise DataError(f"two score files have the same name ({', '.join(names)}): give different --names")
     return names
 
 
@@ -335,15 +363,12 @@ def _similarity(arguments, pairs, table):
     """The similarity of each pair, from a column of the pairs or from embeddings in the order of the first scores."""
     from . import protocols, verification
 
-    if arguments.similarity:
-        if arguments.similarity not in pairs:
-            raise DataError(
-                f"{arguments.pairs}: there is no column {arguments.similarity!r}; there are {', '.join(pairs)}"
-            )
-        values = pairs[arguments.similarity]
-        if not pd.api.types.is_numeric_dtype(values):
-            raise DataError(f"{arguments.pairs}: the column {arguments.similarity!r} does not hold numbers")
-        return values.to_numpy(float)
+    if column := arguments.similarity:
+        if column not in pairs:
+            raise DataError(f"{arguments.pairs}: there is no column {column!r}; there are {', '.join(pairs)}")
+        if pairs[column].dtype.kind not in "biuf":
+            raise DataError(f"{arguments.pairs}: the column {column!r} does not hold numbers")
+        return pairs[column].to_numpy(float)
     try:
         embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -412,16 +437,10 @@ def _connected(a, b, mated):
     return person[i], person[j]
 
 
-def _save(figure, temporary, path):
-    try:
-        figure.savefig(temporary, dpi=150)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
 def _print_curves(arguments, curves, intervals):
-    first = next(iter(curves.values()))
-    print(first.caption())
+    import pandas as pd
+
+    print(next(iter(curves.values())).caption())
     rows = []
     for name, curve in curves.items():
         row = {"method": name, **{f"pAUC({x:g})": curve.pauc(x, "normalised") for x in (0.05, 0.2, 0.3, 0.95)}}
@@ -436,49 +455,36 @@ def _print_curves(arguments, curves, intervals):
 
 # --------------------------------------------------------------------------------------------------------- sdd-labels
 
-
-def _add_sdd_labels(commands):
-    text = "quality labels from a recogniser (SDD-FIQA), for any number of images"
-    command = commands.add_parser("sdd-labels", help=text, description=text, epilog=SDD_EPILOG)
-    command.set_defaults(run=sdd_labels)
-    add = command.add_argument
-    add("--image-list-file", type=Path, metavar="FILE", help="one image a line (default: all below --image-root)")
-    add("--image-root", type=Path, metavar="FOLDER", help="the lines of the list are relative to it")
-    add("--score-dst", type=Path, required=True, metavar="OUT", help="FILE.csv, or a folder for sdd_labels.csv")
-    add("--id-key-index", type=int, default=-2, metavar="I", help="part of a line that names the person (default: -2)")
-    add(
-        "--feature-root", type=Path, metavar="FOLDER", help="embeddings, one .npy for each image; missing ones are made"
-    )
-    add("--load-feature", **SWITCH, help="only read embeddings, make none from images")
-    add("--features", type=Path, metavar="FILE.npy", help="embeddings as one array, row i for line i")
-    add("--recogniser", default="dlib", metavar="NAME", help="to make embeddings with (default: dlib)")
-    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
-    add("--fallback", choices=("centre",), help="where no face is found: take the middle of the picture")
-    add("--fix-num", type=int, default=24, metavar="N", help="positives and negatives of each repeat (default: 24)")
-    add("--repeats", type=int, default=12, metavar="N", help="(default: 12)")
-    add("--draws", choices=("pooled", "independent"), default="pooled", help="negatives: shared by neighbours, or not")
-    add("--exact", action="store_true", help="all positives against all negatives; work grows with the square")
-    add("--scale", choices=("minmax", "robust", "none"), default="minmax", help="of each repeat (default: minmax)")
-    add("--seed", type=int, default=0, help="of the draws (default: 0)")
-    add("--process-num", type=int, metavar="N", help="processes (default: one for each core); no effect on the result")
-    add("--cluster", metavar="ADDRESS", help="of a Dask scheduler, such as tcp://host:8786; no effect on the result")
-    add("--max-memory", type=float, default=1e9, metavar="BYTES", help="for the work of all processes (default: 1e9)")
-    add("--strict", action="store_true", help="stop at the first image that can't be used")
-    going_on = command.add_mutually_exclusive_group()
-    going_on.add_argument("--resume", action="store_true", help="go on with an interrupted run (what is done anyway)")
-    going_on.add_argument("--restart", action="store_true", help="drop what an interrupted run left")
-    add("--no-progress", action="store_true", help="no progress bars")
-
-
-def _switch(text):
-    if text.lower() in ("true", "1", "yes"):
-        return True
-    if text.lower() in ("false", "0", "no"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-
-
-SWITCH = {"nargs": "?", "const": True, "default": False, "type": _switch, "metavar": "True|False"}
+SWITCH = {"nargs": "?", "const": True, "default": False, "type": switch, "metavar": "True|False"}
+SDD_LABELS = (
+    option("--image-list-file", "one image a line (default: all below --image-root)", type=Path),
+    option("--image-root", "the folder that the lines of the list are relative to", type=Path, metavar="FOLDER"),
+    option("--score-dst", "FILE.csv, or a folder for sdd_labels.csv", type=Path, required=True, metavar="OUT"),
+    option(
+        "--id-key-index", "which part of a line names the person; -1 is the file", type=int, default=-2, metavar="I"
+    ),
+    option("--feature-root", "embeddings, one .npy an image; missing ones are made", type=Path, metavar="FOLDER"),
+    option("--load-feature", "only read embeddings, make none from images (default: False)", **SWITCH),
+    option("--features", "embeddings as one array, row i for line i", type=Path, metavar="FILE.npy"),
+    *RECOGNISER,
+    FALLBACK,
+    option("--fix-num", "number of positives, and of negatives, in each repeat", type=int, default=24),
+    option("--repeats", "repeats that are averaged", type=int, default=12),
+    option("--draws", "negatives: shared by neighbours, or not", choices=("pooled", "independent"), default="pooled"),
+    flag("--exact", "all positives against all negatives; work grows with the square"),
+    option(
+        "--scale", "how the labels of each repeat are scaled", choices=("minmax", "robust", "none"), default="minmax"
+    ),
+    option("--seed", "seed of the draws (default: 0)", type=int, default=0),
+    option("--process-num", "processes; no effect on the result (default: one for each core)", type=int),
+    option("--cluster", "of a Dask scheduler, such as tcp://host:8786; no effect on the result", metavar="ADDRESS"),
+    option(
+        "--max-memory", "bytes for the work of all processes (default: 1e9)", type=float, default=1e9, metavar="BYTES"
+    ),
+    STRICT,
+    OneOf((flag("--resume", "go on with an interrupted run (this is done anyway)"), RESTART)),
+    NO_PROGRESS,
+)
 SDD_EPILOG = (
     "A run that was interrupted, even by kill -9, goes on when the same command is given again, and ends with the same "
     "bytes. What it has so far lies beside OUT in a folder OUT.work, which is removed at the end. Embeddings of image "
@@ -494,36 +500,30 @@ def sdd_labels(arguments):
     given = dict(vars(arguments))
     out = given["score_dst"] if given["score_dst"].suffix == ".csv" else given["score_dst"] / "sdd_labels.csv"
     given |= {"n_samples": given["fix_num"], "n_repeats": given["repeats"], "progress": not given["no_progress"]}
+    given["recogniser"] = given["recogniser"] or "dlib"
     for name in ("command", "run", "score_dst", "fix_num", "repeats", "resume", "no_progress"):
         given.pop(name)
     counts = labelling.label_files(out, **given)
-    said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1]))
-    print(f"{sum(counts.values())} images: {said}. Written: {out}")
+    by_status = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1]))
+    print(f"{sum(counts.values())} images: {by_status}. Written: {out}")
 
 
 # ---------------------------------------------------------------------------------------------------------- benchmark
 
-
-def _add_benchmark(commands):
-    text = "judge every method on the same pairs, and write the tables"
-    command = commands.add_parser("benchmark", help=text, description=text, epilog=BENCHMARK_EPILOG)
-    command.set_defaults(run=benchmark)
-    add = command.add_argument
-    add("--data", default="bundled", metavar="FOLDER", help="person/photograph.jpg (default: the bundled faces)")
-    add("--pairs", type=Path, metavar="PROTOCOL", help="a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt")
-    add("--groups", type=Path, metavar="FILE.csv", help="identity,group or name,group: also report by group")
-    add("--methods", nargs="+", metavar="NAME", help="only these (default: all; `methods` lists them)")
-    add("--recogniser", metavar="NAME", help="that verifies, and that the methods use (default: dlib)")
-    add("--weights", type=Path, metavar="FILE", help="the recogniser's weights, as its authors publish them")
-    add("--photographs", type=int, default=5, metavar="N", help="of each person, without --pairs (default: 5; 0: all)")
-    add("--copies", type=int, default=3, metavar="N", help="degraded copies of each, without --pairs (default: 3)")
-    add("--fmr", type=_share, default=1e-3, help="target false match rate (default: 1e-3)")
-    add("--limit", type=_share, default=0.2, help="discard share of ranks and differences (default: 0.2)")
-    add("--draws", type=int, default=300, help="bootstrap draws over people (default: 300)")
-    add("--seed", type=int, default=0, help="of people, damage and draws (default: 0)")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for the tables benchmark_*.csv")
-
-
+BENCHMARK = (
+    option("--data", "bundled, or a folder of person/photograph.jpg", default="bundled", metavar="FOLDER"),
+    option("--pairs", **PAIRS),
+    option("--groups", "CSV with identity,group or name,group: also report by group", type=Path),
+    option("--methods", "only these (default: all; `methods` lists them)", nargs="+", metavar="NAME"),
+    *RECOGNISER,
+    option("--photographs", "photographs of each person, without --pairs; 0 for all", type=int, default=5),
+    option("--copies", "degraded copies of each photograph, without --pairs", type=int, default=3),
+    FMR,
+    option("--limit", "discard share of ranks and differences", type=share, default=0.2),
+    option("--draws", "bootstrap draws over people", type=int, default=300),
+    option("--seed", "seed of the split, the degraded copies and the draws (default: 0)", type=int, default=0),
+    option("--out", "folder for the tables benchmark_*.csv", type=Path, required=True, metavar="DIR"),
+)
 BENCHMARK_EPILOG = (
     "Learners are fitted on people who are in no pair. Scores are kept in the cache as they are made: a run that was "
     "interrupted goes on when the same command is given again. Exit status 1 when a method failed; the others are in "
@@ -533,7 +533,7 @@ BENCHMARK_EPILOG = (
 
 def benchmark(arguments):
     """All methods on the same pairs; see `benchmark.run` and `benchmark.tables`."""
-    from . import benchmark as bench
+    from .apps import benchmark as bench
     from .recognition import load_recogniser
 
     recogniser = None
@@ -547,7 +547,7 @@ def benchmark(arguments):
         copies=arguments.copies,
         random_state=arguments.seed,
     )
-    results = bench.run(given, arguments.methods, recogniser=recogniser, say=_say_method)
+    results = bench.run(given, arguments.methods, recogniser=recogniser, say=_print_method)
     similarity = bench.similarities(given, recogniser)
     options = {"fmr": arguments.fmr, "limit": arguments.limit, "n_draws": arguments.draws}
     made = bench.tables(given, results, similarity, random_state=arguments.seed, **options)
@@ -562,5 +562,16 @@ def benchmark(arguments):
     return int(len(failed) > 0)
 
 
-def _say_method(name, status, reason):
+def _print_method(name, status, reason):
     print(f"{name}: {status}{': ' + reason if reason else ''}", file=sys.stderr, flush=True)
+
+
+COMMANDS = {
+    "score": (score, "score photographs, one row for every input; or a video, one for every frame", SCORE, None),
+    "report": (report, "a folder as one HTML page: scores, kept or rejected, what is wrong with each", REPORT, None),
+    "methods": (methods, "list the quality methods", (), None),
+    "edc": (edc, "judge quality scores: error-versus-discard curves on a list of pairs", EDC, EDC_EPILOG),
+    "sdd-labels": (sdd_labels, "quality labels from a recogniser (SDD-FIQA), of any images", SDD_LABELS, SDD_EPILOG),
+    "benchmark": (benchmark, "judge every method on the same pairs, write tables", BENCHMARK, BENCHMARK_EPILOG),
+}
+"""Name -> (function, summary, options, end of the help)."""

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from test_state import Mean
 
-from fiqa_lib import benchmark, evaluation, state
+from fiqa_lib import evaluation, state
+from fiqa_lib.apps import benchmark
 from fiqa_lib.errors import DataError
 from fiqa_lib.scorers import SCORERS, Scorer
 
@@ -132,12 +133,43 @@ def test_tables(given, tmp_path):
     assert bounds.idxmin() == "oracle" and abs(bounds["random"] - 1) < 0.1
     blur = made["kinds"].query("method == 'sharpness' and kind == 'gaussian_blur'")
     assert blur["seen"].item() == 1  # a blurred copy is never sharper than its photograph
-    benchmark.write(made, tmp_path)
-    read = benchmark.read(tmp_path)
-    assert set(read) == set(made)
-    pd.testing.assert_frame_equal(read["areas"], made["areas"], check_dtype=False, rtol=1e-5)
-    with pytest.raises(DataError, match="no table of a benchmark"):
-        benchmark.read(tmp_path / "absent")
+    assert benchmark.write(made, tmp_path) == [tmp_path / f"benchmark_{name}.csv" for name in made]
+    written = pd.read_csv(tmp_path / "benchmark_areas.csv")
+    pd.testing.assert_frame_equal(written, made["areas"], check_dtype=False, rtol=1e-5)
+    assert set(made["groups"]["group"]) == {"clean probe", "degraded probe"}
+
+
+@pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+def test_any_limit_can_be_asked_for(given):
+    results = benchmark.run(given, CHEAP)
+    made = benchmark.tables(given, results, benchmark.similarities(given, others=()), limit=0.25, n_draws=10)
+    assert set(made["areas"]["limit"]) == {0.25, *evaluation.LIMITS}
+    assert sorted(benchmark.ranking(made["areas"], 0.25)) == sorted(CHEAP)
+
+
+@pytest.mark.parametrize("key", ["identity", "name"])
+def test_groups_are_read_by_identity_or_by_name(tmp_path, key):
+    rows = {"identity": ["s01,young", "s02,old"], "name": ["s01/01,young", "s01/02,young", "s02/01,old"]}[key]
+    (tmp_path / "groups.csv").write_text("\n".join([f"{key},group", *rows]))
+    made = benchmark.protocol(groups=tmp_path / "groups.csv", photographs=2, copies=1, random_state=5)
+    expected = pd.Series(made.test.identities).map({"s01": "young", "s02": "old"}).fillna("")
+    if key == "name":
+        expected[(made.test.identities == "s02") & (made.test.attributes["source"] != "s02/01")] = ""
+    assert list(made.groups) == list(expected) and (made.groups != "").any()
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("person,group\ns01,a\n", "expected a header"),
+        ("identity,group\ns01,a\ns01,b\n", "s01 stands in it twice"),
+        ("identity,group\nnobody,a\n", "names none"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(tmp_path, text, word):
+    (tmp_path / "groups.csv").write_text(text)
+    with pytest.raises(DataError, match=word):
+        benchmark.protocol(groups=tmp_path / "groups.csv", photographs=2, copies=1)
 
 
 def test_a_method_added_in_one_file_is_listed_scored_benchmarked_and_tested(tmp_path):
@@ -163,6 +195,6 @@ def test_a_method_added_in_one_file_is_listed_scored_benchmarked_and_tested(tmp_
     out = tmp_path / "tables"
     small = ["--methods", "toy-green", "sharpness", "--photographs", "3", "--copies", "2", "--draws", "10"]
     python("fiqa_lib", "benchmark", *small, "--out", out)
-    assert {"toy-green", "sharpness"} <= set(benchmark.read(out)["areas"]["method"])
+    assert {"toy-green", "sharpness"} <= set(pd.read_csv(out / "benchmark_areas.csv")["method"])
     said = python("pytest", "-p", "no:cacheprovider", "tests/test_scorers.py", "-k", "toy-green")
     assert re.search(r"\b(?:9|[1-9]\d) passed", said), said  # the contract, and its exit status was 0

@@ -140,6 +140,23 @@ def test_contradicting_flags_are_named():
         identities_of_pairs(pairs)
 
 
+@pytest.mark.parametrize(
+    ("started", "program"), [("/usr/bin/fiqa", "fiqa"), ("fiqa_lib/__main__.py", "python -m fiqa_lib")]
+)
+def test_help_names_the_program_as_it_was_started(monkeypatch, capsys, started, program):
+    monkeypatch.setattr(sys, "argv", [started])
+    with pytest.raises(SystemExit) as stopped:
+        main(["edc", "--help"])
+    assert stopped.value.code == 0 and capsys.readouterr().out.startswith(f"usage: {program} edc ")
+
+
+def test_help_is_quick():
+    """What only the work needs is not imported for the help."""
+    code = "import sys; from fiqa_lib.cli import parser; parser().format_help(); print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "fiqa_lib.cli" in modules and not {"torch", "pandas", "cv2", "sklearn", "matplotlib"} & set(modules)
+
+
 def test_as_a_program(files):
     command = [sys.executable, "-m", "fiqa_lib", "edc", "--scores", files / "good.csv", "--pairs", files / "pairs.csv"]
     done = subprocess.run([*command, "--embeddings", files / "none.npy"], capture_output=True, text=True, check=False)

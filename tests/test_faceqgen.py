@@ -8,7 +8,8 @@ import pytest
 from skimage.io import imsave
 from sklearn.base import clone
 
-from fiqa_lib import protocols, scoring
+from fiqa_lib import protocols
+from fiqa_lib.apps import photographs as scoring
 from fiqa_lib.cli import main
 from fiqa_lib.networks import faceqgen_training, restorer
 from fiqa_lib.networks.faceqgen_training import GanTraining

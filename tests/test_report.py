@@ -12,13 +12,13 @@ from browser import Browser, needs_browser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fiqa_lib import report as module
+from fiqa_lib.apps import report as module
+from fiqa_lib.apps.report import threshold_for, thumbnail, write_report
 from fiqa_lib.cli import main
 from fiqa_lib.components import measure
 from fiqa_lib.datasets import load_files
 from fiqa_lib.errors import DataError
 from fiqa_lib.images import read_image
-from fiqa_lib.report import threshold_for, thumbnail, write_report
 from fiqa_lib.scorers import SCORERS
 
 EVIL = """<img src=x onerror="document.title='run'">&amp;'.png"""
@@ -151,12 +151,11 @@ def test_pictures_wait_on_disk_not_in_memory(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     for number in range(2000):
         (tmp_path / "in" / f"{number:04d}.png").write_bytes(b"")
-    nobody = module.Faces.concat([])
 
-    def look(numbered, **options):
-        return nobody, module._failure("", "no_face", "none") | {"thumbnail": f"{numbered[0]:060000d}"}
+    def inspect(path, **options):
+        return module.Faces.concat([]), {"messages": [], "thumbnail": f"{int(path.stem):060000d}"}, ""
 
-    monkeypatch.setattr(module, "_look", look)
+    monkeypatch.setattr(module, "_inspect", inspect)
     tracemalloc.start()
     result = write_report(tmp_path / "in", tmp_path / "r.html", SCORERS["sharpness"]())
     peak = tracemalloc.get_traced_memory()[1]

@@ -5,12 +5,16 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from broken_files import make_broken_files
 
-from fiqa_lib import scoring
+from fiqa_lib.apps import photographs
+from fiqa_lib.apps.output import Journal
+from fiqa_lib.apps.report import write_report
+from fiqa_lib.apps.video import score_video
 from fiqa_lib.cli import main
 from fiqa_lib.errors import DataError
 from fiqa_lib.scorers import SCORERS, Scorer
@@ -45,7 +49,7 @@ def test_one_row_for_each_input_in_order_whatever_is_wrong(photos, tmp_path, cap
     inputs = [one, tmp_path / "missing.png", photos, tmp_path / "list.txt", tmp_path / "empty", broken, one]
     assert run(*inputs, "--method", "sharpness", "--out", tmp_path / "s.csv") == 0
     table = pd.read_csv(tmp_path / "s.csv")
-    assert list(table.columns) == scoring.COLUMNS
+    assert list(table.columns) == photographs.COLUMNS
     head = [one, tmp_path / "missing.png", *sorted(photos.iterdir()), photos / "01.pgm", tmp_path / "nowhere.jpg"]
     assert list(table.path[: len(head)]) == [str(p) for p in head]
     assert table.path.iloc[-1] == str(one) and table.score.iloc[-1] == table.score.iloc[0]
@@ -67,7 +71,7 @@ def test_scores_are_the_scorers(photos, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(SCORERS)))
 def test_every_method_by_name(name, photos, tmp_path, orl, monkeypatch):
-    monkeypatch.setattr(scoring, "load_orl", lambda: orl)  # aligned already
+    monkeypatch.setattr(photographs, "load_orl", lambda: orl)  # aligned already
     quick = [f"--param={key}={value!r}" for key, value in SCORERS[name].quick.items()]
     assert run(*sorted(photos.iterdir())[:2], "--method", name, *quick, "--out", tmp_path / "s.csv") == 0
     assert pd.read_csv(tmp_path / "s.csv").score.notna().all()
@@ -109,17 +113,16 @@ def test_a_face_that_the_method_cannot_assess_has_no_score(photos, tmp_path):
         def _score(self, images, faces):
             return np.where(np.arange(len(images)) == 1, -np.inf, 1.0)
 
-    table = scoring.score_files(sorted(photos.iterdir())[:3], Refuses(), tmp_path / "s.csv")
+    table = photographs.score_files(sorted(photos.iterdir())[:3], Refuses(), tmp_path / "s.csv")
     assert list(table.status) == ["ok", "not_assessed", "ok"] and np.isnan(table.score[1])
 
 
 def test_killed_at_any_moment_it_goes_on_and_ends_the_same(photos, tmp_path, monkeypatch):
     """A real process, killed with SIGKILL at several points, ends with the bytes of an undisturbed run."""
-    monkeypatch.setattr(scoring, "CHUNK", 1)
+    monkeypatch.setattr(photographs, "CHUNK", 1)
     assert run(photos, "--method", "detector-score", "--out", tmp_path / "whole.csv") == 0
-    code = (
-        "import sys; from fiqa_lib import scoring; scoring.CHUNK = 1; from fiqa_lib.cli import main; sys.exit(main())"
-    )
+    code = "import sys; from fiqa_lib.apps import photographs; from fiqa_lib.cli import main; "
+    code += "photographs.CHUNK = 1; sys.exit(main())"
     command = [sys.executable, "-c", code, "score", photos, "--method", "detector-score", "--no-progress"]
     out = tmp_path / "s.csv"
     partial, kills = tmp_path / "s.csv.partial", 0
@@ -138,34 +141,67 @@ def test_killed_at_any_moment_it_goes_on_and_ends_the_same(photos, tmp_path, mon
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-def test_going_on_uses_what_was_done_and_only_that(photos, tmp_path):
+def test_going_on_uses_what_was_done_and_only_that(photos, tmp_path, monkeypatch):
     class Counting(Scorer):
         seen = 0
 
         def _score(self, images, faces):
             Counting.seen += len(images)
-            return np.arange(len(images), dtype=float)
+            return images.mean((1, 2, 3))
 
     inputs = sorted(photos.iterdir())
-    out = tmp_path / "s.csv"
-    whole = scoring.score_files(inputs, Counting(), out)
-    rows = whole.head(3).astype(object).where(whole.head(3).notna(), "").values.tolist()
-    rows = [[scoring._cell(value) for value in row] for row in rows]
-    key = scoring.content_key(repr(Counting()), None, *(os.fspath(p) for p in inputs))
-    torn = f"{key}\n".encode() + scoring._lines(rows) + b"half a ro"
+    out, partial = tmp_path / "s.csv", tmp_path / "s.csv.partial"
+    photographs.score_files(inputs, Counting(), out)
+    whole = out.read_bytes()
+    key = photographs.run_key(Counting(), None, *(os.fspath(p) for p in inputs))
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", lambda journal: None)  # as if it were killed before the end
+        photographs.score_files(inputs, Counting(), out)
+    assert partial.read_bytes().count(b"\n") == 1 + len(inputs)
+    torn = b"".join(partial.read_bytes().splitlines(keepends=True)[:4]) + b'{"path": "half a ro'
+    assert torn.startswith(key.encode())
     Counting.seen = 0
-    (tmp_path / "s.csv.partial").write_bytes(torn)
-    scoring.score_files(inputs, Counting(), out)
-    assert Counting.seen == len(inputs) - 3
-    for spoiled in (torn.replace(key.encode(), b"another"), b"", b"\xff\xfe"):
+    partial.write_bytes(torn)
+    photographs.score_files(inputs, Counting(), out)
+    assert Counting.seen == len(inputs) - 3 and out.read_bytes() == whole
+    for spoiled in (torn.replace(key.encode(), b"another"), b"", b"\xff\xfe", key.encode() + b"\n5\n"):
         Counting.seen = 0
-        (tmp_path / "s.csv.partial").write_bytes(spoiled)
-        scoring.score_files(inputs, Counting(), out)
-        assert Counting.seen == len(inputs)
+        partial.write_bytes(spoiled)
+        photographs.score_files(inputs, Counting(), out)
+        assert Counting.seen == len(inputs) and out.read_bytes() == whole
     Counting.seen = 0
-    (tmp_path / "s.csv.partial").write_bytes(torn)
-    scoring.score_files(inputs, Counting(), out, restart=True)
+    partial.write_bytes(torn)
+    photographs.score_files(inputs, Counting(), out, restart=True)
     assert Counting.seen == len(inputs)
+
+
+@pytest.mark.parametrize("fallback", [None, "centre"])
+def test_table_page_and_video_say_the_same_of_a_picture(photos, tmp_path, fallback):
+    """One face, one picture without a face, and one face that the method does not take."""
+
+    class Picky(Scorer):
+        def _score(self, images, faces):
+            return np.where(images.mean((1, 2, 3)) > 250, -np.inf, images.mean((1, 2, 3)))
+
+    folder = tmp_path / "few"
+    folder.mkdir()
+    portrait = cv2.copyMakeBorder(cv2.imread(str(photos / "00.pgm")), 60, 60, 60, 60, cv2.BORDER_REPLICATE)
+    wall = np.full_like(portrait, 120)
+    pictures = {"a.png": portrait, "b.png": wall, "c.png": np.full_like(portrait, 255)}
+    for name, picture in pictures.items():
+        cv2.imwrite(str(folder / name), picture)
+    table = photographs.score_files(sorted(folder.iterdir()), Picky(), tmp_path / "s.csv", fallback=fallback)
+    page = write_report(folder, tmp_path / "r.html", Picky(), fallback=fallback, measures=False).table
+    writer = cv2.VideoWriter(str(tmp_path / "f.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, portrait.shape[1::-1])
+    for picture in pictures.values():
+        writer.write(picture)
+    writer.release()
+    frames = score_video(tmp_path / "f.avi", Picky(), fallback=fallback).table
+    expected = ["ok", "fallback", "not_assessed"] if fallback else ["ok", "no_face", "no_face"]
+    for rows in (table, page, frames):
+        assert list(rows.status) == expected
+        assert list(rows.reason) == [photographs.REASONS.get(status, "") for status in expected]
+        np.testing.assert_allclose(rows.score, table.score, atol=4)  # the video is compressed
 
 
 def test_contact_sheet(photos, tmp_path):
@@ -173,7 +209,7 @@ def test_contact_sheet(photos, tmp_path):
     assert run(photos, photos, "--method", "sharpness", "--out", tmp_path / "s.csv", "--plot", out) == 0
     assert out.read_bytes().startswith(b"\xff\xd8")
     with pytest.raises(DataError, match="nothing to draw"):
-        scoring.contact_sheet(pd.DataFrame(columns=scoring.COLUMNS), out)
+        photographs.contact_sheet(pd.DataFrame(columns=photographs.COLUMNS), out)
 
 
 def test_methods_are_listed(capsys):

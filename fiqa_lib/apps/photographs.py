@@ -1,0 +1,322 @@
+"""Photographs to rows of a table, any number of them: in order, in bounded memory, and resumable.
+
+Rows are appended to `OUT.partial` as they are made. When the same command is given again after an interruption, it
+goes on from there. The finished table is moved into place as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .. import plotting
+from ..cache import content_key
+from ..datasets import load_files, load_orl
+from ..errors import DataError
+from ..files import whole_file, write_csv
+from ..images import find_images, printable
+from ..recognition import load_recogniser
+from ..scorers import SCORERS, fit_cached
+from .output import Journal, progress_bar, save_figure, table_of
+
+COLUMNS = ["path", "status", "score", "face_x", "face_y", "face_w", "face_h", "inter_eye_px"]
+COLUMNS += ["detector_score", "n_faces", "reason"]
+CHUNK = 64
+"""Photographs that are in memory together."""
+LISTS = (".txt", ".lst")
+"""Suffixes of files that list photographs, one path a line."""
+SCORED = ("ok", "fallback")
+"""The statuses of a photograph with a score."""
+REASONS = {
+    "no_face": "no face was found; the face may be too small, turned away or covered",
+    "fallback": "no face was found; the middle of the picture was taken",
+    "not_assessed": "the method could not assess this face",
+}
+"""Why a photograph has no score, or only one of a fallback, by its status."""
+
+
+def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model=None, progress=False):
+    """A scorer by name, ready to score.
+
+    A method that learns is read from the file `model`, as `Scorer.save` writes it. Without one it is fitted on the
+    bundled faces; what it learned is kept in the cache.
+
+    Parameters
+    ----------
+    method : str
+        A name in `SCORERS`.
+    parameters : dict, default=None
+        Constructor parameters of the method.
+    recogniser : str, default=None
+        Name of a recogniser, for methods that use one. None: dlib's network.
+    weights : path, default=None
+        Weights of the recogniser, as its authors publish them.
+    model : path, default=None
+        A fitted method.
+    progress : bool, default=False
+        Show a bar on standard error while the method learns, where it has one.
+
+    Returns
+    -------
+    Scorer
+
+    Raises
+    ------
+    DataError
+        The method or a parameter is unknown, a recogniser is given to a method that uses none, or a model to one that
+        learns nothing. The message lists the known names.
+    WeightsError
+        The model can't be read.
+    """
+    if method not in SCORERS:
+        raise DataError(f"there is no method {method!r}; known: {', '.join(sorted(SCORERS))}")
+    cls = SCORERS[method]
+    if model is not None and not cls.learns:
+        raise DataError(f"the method {method} learns nothing; leave out --model")
+    scorer, parameters = cls(), dict(parameters or {})
+    known = scorer.get_params()
+    if recogniser is not None or weights is not None:
+        if "recogniser" not in known:
+            raise DataError(f"the method {method} uses no recogniser; leave out --recogniser and --weights")
+        parameters["recogniser"] = load_recogniser(recogniser or "dlib", weights)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise DataError(f"{method} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
+    if model is not None:
+        return cls.load(model, **parameters)
+    scorer.set_params(**parameters)
+    if not cls.learns:
+        return scorer
+    if progress and "verbose" in cls.silent and "verbose" not in parameters:
+        return fit_cached(scorer.set_params(verbose=1), load_orl()).set_params(verbose=0)
+    return fit_cached(scorer, load_orl())
+
+
+def score_rows(scorer, faces, names, errors=None):
+    """One row for each photograph, or each frame of a video: the only place that says what became of it.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Fitted, if it learns.
+    faces : Faces
+        At most one face of each photograph. `faces.names` says of which.
+    names : sequence of str
+        All photographs, in the order of the rows.
+    errors : dict of str -> str, default=None
+        Name -> reason of the photographs that can't be read.
+
+    Returns
+    -------
+    list of dict
+        `status` ("ok", "fallback", "no_face", "not_assessed", "refused" or "error"), `reason` ("" where all is well),
+        `score` (None without one), what was measured at the face (`faces.attributes`), and the method's `details`.
+    """
+    rows = {name: {"status": "error", "reason": printable(why), "score": None} for name, why in (errors or {}).items()}
+    assessed = scorer.assess(faces).to_dict("records") if len(faces) else []
+    for name, measured, said in zip(faces.names, faces.attributes.to_dict("records"), assessed, strict=True):
+        status, reason = said.get("status", "ok"), said.get("reason", "")
+        has_score = bool(np.isfinite(said["score"]))
+        if status in SCORED:
+            status = measured.get("status", "ok") if has_score else "not_assessed"
+            reason = REASONS.get(status, "")
+        score = float(said["score"]) if has_score else None
+        rows[str(name)] = {**measured, **said, "status": status, "reason": printable(reason), "score": score}
+    nothing = {"status": "no_face", "reason": REASONS["no_face"], "score": None}
+    return [dict(rows.get(name, nothing)) for name in names]
+
+
+def columns_of(scorer):
+    """The columns of a table of photographs: `COLUMNS`, with the `details` of the method before the last.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The method.
+
+    Returns
+    -------
+    list of str
+    """
+    return [*COLUMNS[:-1], *scorer.details, COLUMNS[-1]]
+
+
+def run_key(scorer, *more):
+    """A key for everything that a run depends on.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        The method: its parameters and what it learned are part of the key.
+    *more : str, bytes or number
+        Anything else, such as the inputs.
+
+    Returns
+    -------
+    str
+    """
+    learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
+    learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
+    return content_key(repr(scorer), *learned, *more)
+
+
+def list_inputs(paths):
+    """Every photograph that the inputs name, in their order.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        A folder stands for the images below it (sorted), a `.txt` or `.lst` file for the paths in its lines (relative
+        to the folder of the list), anything else for itself.
+
+    Returns
+    -------
+    list of (Path, str or None)
+        The path, and why it can't be listed, if so: it gets a row too.
+    """
+    inputs = []
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            inside = find_images(path).paths
+            inputs += [(p, None) for p in inside] or [(path, "the folder holds no image file")]
+        elif path.suffix.lower() in LISTS:
+            inputs += _listed(path)
+        else:
+            inputs.append((path, None))
+    return inputs
+
+
+def _listed(path):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return [(path, f"the list can't be read ({error})")]
+    named = [path.parent / line.strip() for line in lines if line.strip()]
+    return [(p, None) for p in named] or [(path, "the list is empty")]
+
+
+def score_files(
+    inputs, scorer, out, *, fallback=None, strict=False, restart=False, n_jobs=1, progress=False, write=write_csv
+):
+    """Score photographs and write the table.
+
+    Parameters
+    ----------
+    inputs : sequence of paths, or of (path, problem or None) as `list_inputs` gives them
+        One row for each, in this order.
+    scorer : Scorer
+        Fitted, if it learns.
+    out : path
+        The CSV file. Its columns are `columns_of(scorer)`; `status` and `reason` are those of `score_rows`.
+    fallback : {None, "centre"}, default=None
+        What to take where no face is found: nothing, or the middle of the picture.
+    strict : bool, default=False
+        Stop at the first photograph that can't be read or has no face.
+    restart : bool, default=False
+        Drop what an interrupted run left.
+    n_jobs : int, default=1
+        Processes that read photographs and find faces; no effect on the result.
+    progress : bool, default=False
+        Show a bar on standard error.
+    write : callable, default=write_csv
+        Writes the finished table: `write(table, out)`. `write_quality` gives the format `img;score`.
+
+    Returns
+    -------
+    DataFrame
+        As written.
+
+    Raises
+    ------
+    ImageError, DataError
+        With `strict`: the first photograph without a score, and why.
+    """
+    inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
+    columns = columns_of(scorer)
+    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs))
+    journal = Journal(out, key, restart=restart)
+    done = len(journal.rows)
+    with progress_bar(len(inputs), done=done, shown=progress) as bar:
+        for start in range(done, len(inputs), CHUNK):
+            part = inputs[start : start + CHUNK]
+            rows = _rows_of_files(part, scorer, fallback, strict, n_jobs)
+            journal.append([{column: row.get(column) for column in columns} for row in rows])
+            bar.update(len(part))
+    table = table_of(journal.rows, columns)
+    write(table, out)
+    journal.remove()
+    return table
+
+
+def _rows_of_files(inputs, scorer, fallback, strict, n_jobs):
+    errors = {str(number): problem for number, (_, problem) in enumerate(inputs) if problem}
+    if strict and errors:
+        number, problem = next(iter(errors.items()))
+        raise DataError(f"{inputs[int(number)][0]}: {problem}")
+    names = [str(number) for number in range(len(inputs))]
+    readable = [name for name in names if name not in errors]
+    paths = [inputs[int(name)][0] for name in readable]
+    faces, report = load_files(paths, names=readable, fallback=fallback, strict=strict, n_jobs=n_jobs)
+    failed = (report["status"] == "error").to_numpy()
+    errors |= {name: why for name, why, bad in zip(readable, report["reason"], failed, strict=True) if bad}
+    rows = score_rows(scorer, faces, names, errors)
+    return [row | {"path": printable(path)} for row, (path, _) in zip(rows, inputs, strict=True)]
+
+
+def write_quality(scores, path):
+    """Write a table of scores as FaceQnet and FaceQgen do: the header `img;score`, then one line for each image.
+
+    A missing score becomes -inf, as `protocols.read_quality` reads it: this format holds no status and no reason.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        With the columns `path` and `score`.
+    path : path
+        Written whole or not at all.
+
+    Returns
+    -------
+    Path
+    """
+    values = scores["score"].astype(float).fillna(-math.inf)
+    lines = [f"{name};{value!r}" for name, value in zip(scores["path"], values.tolist(), strict=True)]
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(["img;score", *lines]) + "\n", encoding="utf-8", newline="\n")
+    return Path(path)
+
+
+def contact_sheet(table, path, *, count=12, fallback=None):
+    """Draw the best and the worst faces of a table into a picture file.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `score_files` returns it.
+    path : path
+        The picture; its suffix chooses the format.
+    count : int, default=12
+        Number of best and of worst faces, at most.
+    fallback : {None, "centre"}, default=None
+        As the photographs were scored.
+
+    Raises
+    ------
+    DataError
+        No face was scored, a photograph has changed since, or the format is unknown.
+    """
+    scored = table.dropna(subset=["score"]).sort_values("score", ascending=False, kind="stable")
+    if scored.empty:
+        raise DataError("no face was scored: there is nothing to draw")
+    count = min(count, len(scored))
+    pictures, titles = [], []
+    for rows in (scored.head(count), scored.tail(count)[::-1]):
+        faces = load_files(rows["path"], names=range(count), fallback=fallback).faces
+        if len(faces) != count:
+            raise DataError("photographs have changed or gone since they were scored: run again with --restart")
+        pictures += list(faces.images)
+        titles += [f"{value:.3g}" for value in rows["score"]]
+    save_figure(plotting.face_grid(pictures, titles, columns=count, row_labels=["best", "worst"]), path)
