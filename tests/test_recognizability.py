@@ -7,9 +7,7 @@ from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faceless import non_faces
 from fiqa_lib.faces import SIZE, Faces
-from fiqa_lib.recognition import Recogniser
-from fiqa_lib.scorers.recognizability import (
-    Recognizability,
+from fiqa_lib.labels.recognizability import (
     calibrate,
     centre_of,
     clean_stranger_distance,
@@ -19,6 +17,8 @@ from fiqa_lib.scorers.recognizability import (
     recognised,
     recognizability,
 )
+from fiqa_lib.recognition import Recogniser
+from fiqa_lib.scorers.recognizability import Recognizability
 
 
 def test_score_at_known_directions():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb
+from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from ..recognition import as_recogniser
 from ..verification import cosine
 from .base import Scorer, register
@@ -97,10 +97,3 @@ class PerturbationStability(Scorer):
                 moved = perturb(part, self.perturbation, seeds=seeds, **settings)
                 found[start : start + CHUNK, draw] = cosine(clean, recogniser.embed(moved))
         return found
-
-
-def settings_for(recogniser, perturbation, settings=None):
-    """Settings for `perturb`, with the recogniser's own window where the perturbation has one and none is given."""
-    name = PRESETS.get(perturbation, (perturbation,))[0]
-    own = {"window": recogniser.window} if "window" in PERTURBATIONS[name].settings else {}
-    return own | dict(settings or {})
