@@ -287,30 +287,28 @@ def scale_distances(distances, scale="minmax"):
     array (N,) float64
         Mean over the repeats. 50 for all where all distances of a repeat are equal.
     """
-    distances, limits = np.asarray(distances), _limits_of_known(distances, scale)
+    limits = scale_limits(distances, scale)
     parts = [between(distances[i : i + ROWS], limits).mean(axis=1) for i in range(0, len(distances), ROWS)]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def scaled_repeats(distances, scale="minmax"):
     """Each repeat on its own scale, before the mean: (N, n_repeats) float64. See `scale_distances`."""
-    return between(distances, _limits_of_known(distances, scale))
+    return between(distances, scale_limits(distances, scale))
 
 
-def _limits_of_known(distances, scale):
-    check_scale(scale)
-    return scale_limits((column[~np.isnan(column)] for column in np.asarray(distances).T), scale)
-
-
-def scale_limits(repeats, scale):
+def scale_limits(distances, scale):
     """(value for 0, value for 100) of each repeat, two arrays (n_repeats,) float64; None with "none".
 
-    `repeats` gives the distances of one repeat after another, without NaN: one at a time, since they are long.
+    `distances` (N, n_repeats) may be memory-mapped; robust needs memory for one repeat. NaN are left out.
     """
-    if scale == "none":
+    check_scale(scale)
+    if scale == "none" or len(distances) == 0:
         return None
-    percentiles = (0, 100) if scale == "minmax" else (1, 99)
-    return tuple(np.array([np.percentile(np.asarray(r, np.float64), percentiles) for r in repeats]).T)
+    if scale == "minmax":
+        return tuple(end(distances, axis=0).astype(np.float64) for end in (np.nanmin, np.nanmax))
+    columns = (column[~np.isnan(column)].astype(np.float64) for column in np.asarray(distances).T)
+    return tuple(np.array([np.percentile(column, (1, 99)) for column in columns]).T)
 
 
 def between(distances, limits):

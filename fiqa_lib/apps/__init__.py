@@ -1,0 +1,1 @@
+"""What people run: many photographs or one video in, rows, pages and tables out."""
