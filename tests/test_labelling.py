@@ -170,7 +170,7 @@ def test_every_kind_of_trouble_has_its_row(small, capsys):
     assert main([*command, "--strict"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error:") and names[0] in said and said.count("\n") == 1
-    # what was in order up to there is kept; mended, the same command goes on
+    # the usable parts up to there are kept; after a repair the same command goes on
     for name in trouble:
         np.save(folder / "emb" / f"{name}.npy", embeddings[names.index(name)])
     assert main([*command, "--strict", "--resume"]) == 0
@@ -314,7 +314,7 @@ def test_killed_at_many_points_it_ends_with_the_same_bytes(tmp_path, processes, 
     finished(*common, "--score-dst", tmp_path / "undisturbed.csv", "--process-num", 2)
     work = tmp_path / "out.csv.work"
     command = [*common, "--score-dst", tmp_path / "out.csv", "--process-num", processes]
-    points = ["run.json", "hashes.raw", "scan.json", "collected/*.json", "sorted.json", "distances/*.npy"]
+    points = ["run.json", "hashes.raw", "scan.json", "collected/*.json", "duplicates.npy", "distances/*.npy"]
     points = [(p, 1) for p in points] + [("distances/*.npy", 3), ("distances/.*", 1), ("distances/*.npy", 8)]
     points += [("by_line.raw", 1), (".result.csv", 1)]
     points = points[:: 2 if processes > 1 else 1]

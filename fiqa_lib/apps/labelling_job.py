@@ -119,10 +119,9 @@ class Job:
         """A hash of everything that decides the result: settings, list, array, and the code itself."""
         with open(self.image_list_file, "rb") as lines:
             digest = hashlib.file_digest(lines, "sha256").hexdigest()
-        found = os.stat(self.features) if self.features else None
-        state = found and (found.st_size, found.st_mtime_ns)
-        code = [path.read_bytes() for path in CODE]
-        return content_key(json.dumps(asdict(self)), digest, state, *code)
+        array = os.stat(self.features) if self.features else None
+        state = array and (array.st_size, array.st_mtime_ns)
+        return content_key(json.dumps(asdict(self)), digest, state, *(path.read_bytes() for path in CODE))
 
     def person(self, name):
         """The person that a line names, or "" where it has no such part."""

@@ -135,6 +135,9 @@ class Run:
             lines.seek(self.offsets[number])
             return [name for name, _ in itertools.islice(names_in(lines), self.part)]
 
+    def name_of(self, line):
+        return self.names(line // self.part)[line % self.part]
+
     # --- 2. collect
 
     @functools.cached_property
@@ -181,12 +184,10 @@ class Run:
             shutil.rmtree(self.folder / "collected", ignore_errors=True)
             with open(packed, "wb") as file:
                 file.truncate(size)
-
-        def result(number):  # with `strict`, a part with an unusable line is read again
-            unusable = self.unusable(number)
-            return None if strict and unusable else unusable
-
-        self._run_tasks(pool, ahead, "collect", result, self.part, self.count, strict=strict)
+        for number in range(len(self.offsets) if strict else 0):  # an earlier run without `strict` may have noted some
+            for line, _, reason in self.unusable(number) or ():
+                raise DataError(f"{self.name_of(line)}: {reason}")
+        self._run_tasks(pool, ahead, "collect", self.unusable, self.part, self.count, strict=strict)
 
     def unusable(self, number):
         """[line, status, reason] of the lines of a part that can't be used; None before it is collected."""
@@ -221,15 +222,14 @@ class Run:
             self.write_order(max_memory)
         duplicates = np.load(self.folder / "duplicates.npy")
         if strict and len(duplicates):
-            name = self.names(duplicates[0] // self.part)[duplicates[0] % self.part]
-            raise DataError(f"{self.job.image_list_file}: {name} is listed more than once")
+            raise DataError(f"{self.job.image_list_file}: {self.name_of(duplicates[0])} is listed more than once")
         if len(self.index.bounds) < 3:
             raise DataError("at least two people with usable images are needed: there are no strangers to compare with")
         if (np.diff(self.index.bounds) < 2).all():
             raise DataError("no person has two usable images, so nothing can be compared with its own person")
 
     def write_order(self, max_memory):
-        """Sort by stretches of the first hash, as many as memory needs."""
+        """Sort all lines, one stretch of the first hash after another, so that memory is bounded."""
         unusable = np.array([line for n in range(len(self.offsets)) for line, *_ in self.unusable(n)], int)
         hashes = np.memmap(self.folder / "hashes.raw", np.uint64, "r", shape=(self.count, 2))
         buckets = max(1, int(np.ceil(self.count * 100 / max_memory)))

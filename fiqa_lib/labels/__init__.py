@@ -1,4 +1,4 @@
-"""What a face is worth, said by a recogniser or a rule: labels that teach a quality method.
+"""What a face is worth, according to a recogniser or a rule: labels that teach a quality method.
 
 The modules `grades` (good, average, bad) and `recognizability` (the centre of the unrecognisable) are used by their own
 names: `from fiqa_lib.labels import grades`. Importing this package needs no network library.

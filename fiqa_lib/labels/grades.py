@@ -383,21 +383,11 @@ def compare_predictions(truth, predictions, people, *, reference, n_draws=1000, 
 
 
 class Graded(NamedTuple):
-    """Faces of three folders.
+    """What `load_graded` returns."""
 
-    Attributes
-    ----------
-    faces : Faces
-        With the attribute `grade`.
-    report : DataFrame
-        One row for each file, as `datasets.load_files` gives it, with `grade` and the columns of `cues`.
-    shortcuts : DataFrame
-        As `shortcuts` gives it; empty where there are too few pictures.
-    """
-
-    faces: Faces
-    report: pd.DataFrame
-    shortcuts: pd.DataFrame
+    faces: Faces  # with the attribute `grade`
+    report: pd.DataFrame  # one row for each file, as of `datasets.load_files`, with `grade` and the columns of `cues`
+    shortcuts: pd.DataFrame  # as `shortcuts` gives it; empty where there are too few pictures
 
 
 def load_graded(folder, *, fallback="centre", strict=False, random_state=0, **options):

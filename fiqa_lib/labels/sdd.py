@@ -303,11 +303,12 @@ def scale_limits(distances, scale):
     `distances` (N, n_repeats) may be memory-mapped; robust needs memory for one repeat. NaN are left out.
     """
     check_scale(scale)
+    distances = np.asarray(distances)  # of a memmap too: nanmin would copy all of that
     if scale == "none" or len(distances) == 0:
         return None
     if scale == "minmax":
         return tuple(end(distances, axis=0).astype(np.float64) for end in (np.nanmin, np.nanmax))
-    columns = (column[~np.isnan(column)].astype(np.float64) for column in np.asarray(distances).T)
+    columns = (column[~np.isnan(column)].astype(np.float64) for column in distances.T)
     return tuple(np.array([np.percentile(column, (1, 99)) for column in columns]).T)
 
 

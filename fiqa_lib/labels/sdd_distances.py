@@ -61,16 +61,10 @@ class Settings(NamedTuple):
 
 
 class Index:
-    """The rows sorted by identity (and by photograph), so that each person is one stretch of rows.
+    """The rows sorted by identity (and by photograph), so that each person is one stretch of places.
 
-    Attributes
-    ----------
-    order : array (N,)
-        Row of the embeddings at each place.
-    bounds : array (people + 1,)
-        Where each person's stretch begins; the last entry is N.
-    own_bounds : array or None
-        The same for photographs; None where every row is a photograph of its own.
+    `order` (N,) is the row of the embeddings at each place; `bounds` (people + 1,) is where each person's stretch
+    begins, and N; `own_bounds` is the same for photographs, or None where every row is a photograph of its own.
     """
 
     def __init__(self, order, bounds, own_bounds=None):
@@ -185,17 +179,8 @@ def _cosines(embeddings, index, settings, rows, drawn):
 def wasserstein_sorted(a, b):
     """Wasserstein-1 distance between samples that are sorted along the last axis: the area between their quantiles.
 
-    Parameters
-    ----------
-    a : array (..., k)
-        Sorted samples.
-    b : array (..., m)
-        Sorted samples, with the same leading axes.
-
-    Returns
-    -------
-    array (...)
-        With k = m it is the mean of abs(a - b). Otherwise the unit interval is cut at all i / k and j / m.
+    From (..., k) and (..., m) to (...). With k = m it is the mean of abs(a - b); otherwise the unit interval is cut at
+    all i / k and j / m.
     """
     k, m = a.shape[-1], b.shape[-1]
     if k == m:
@@ -240,20 +225,11 @@ def exact_distances(embeddings, index, number):
 
 
 class Draw(NamedTuple):
-    """The draws of some rows of a unit: `pool[columns]` are places, or `columns` themselves without a pool.
+    """The draws of some rows of a unit: `pool[columns]` are places, or `columns` themselves without a pool."""
 
-    Attributes
-    ----------
-    rows : array (r,)
-        Positions in the unit.
-    pool : array (p,) or None
-        Places whose embeddings these rows share.
-    columns : array (r, n_repeats, count)
-    """
-
-    rows: np.ndarray
-    pool: np.ndarray | None
-    columns: np.ndarray
+    rows: np.ndarray  # (r,) positions in the unit
+    pool: np.ndarray | None  # (p,) places whose embeddings these rows share
+    columns: np.ndarray  # (r, n_repeats, count)
 
     @property
     def places(self):
@@ -342,21 +318,9 @@ def _independent(rng, settings, rows, inside, barred, count):
 
 
 def distinct(rng, population, count):
-    """Sets of distinct whole numbers by Floyd's method: every set is equally likely.
+    """Sets of `count` distinct numbers of 0 .. population - 1 by Floyd's method: every set is equally likely.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of random numbers.
-    population : array of int
-        For each set: numbers are drawn from 0 .. population - 1. At least `count`.
-    count : int
-        Size of each set.
-
-    Returns
-    -------
-    array (*population.shape, count) int64
-        In no particular order.
+    `population` (...) int gives one set for each entry: (..., count) int64, in no particular order.
     """
     out = np.empty((*population.shape, count), np.int64)
     for i in range(count):
@@ -368,25 +332,10 @@ def distinct(rng, population, count):
 
 
 def spread(rng, population, count, n_repeats):
-    """Hands of distinct whole numbers, spread evenly: over the range within a hand, and between the hands.
+    """Hands of `count` distinct numbers of 0 .. population - 1, spread evenly: (n_repeats, count) int64.
 
     Every number is equally likely to be in a hand. But two hands seldom share a number, and neighbours (images of one
     person, in a sorted list) are seldom in one hand. This leaves less noise than independent draws.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of random numbers.
-    population : int
-        Numbers are drawn from 0 .. population - 1.
-    count : int
-        Numbers in each hand.
-    n_repeats : int
-        Number of hands.
-
-    Returns
-    -------
-    array (n_repeats, count) int64
     """
     start = (rng.permutation(n_repeats) + rng.random()) / n_repeats
     step = population / count
