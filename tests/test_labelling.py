@@ -129,6 +129,13 @@ def test_one_file_for_each_image(small):
     pd.testing.assert_frame_equal(labelled(folder, "b.csv", process_num=2, **from_files), reference)
 
 
+def test_labels_from_stored_embeddings_load_no_network_library_and_no_dask():
+    code = (
+        "import sys, fiqa_lib.apps.labelling, fiqa_lib.cli; sys.exit(bool({'dask', 'distributed'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 # ------------------------------------------------------------------------------------------------ what can't be used
 
 
