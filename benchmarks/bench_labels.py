@@ -17,7 +17,7 @@ from scipy.stats import spearmanr, wasserstein_distance
 
 from fiqa_lib.datasets import load_orl
 from fiqa_lib.files import write_csv
-from fiqa_lib.pseudo_labels import sdd_draws, sdd_labels, sdd_labels_exact
+from fiqa_lib.labels import sdd_draws, sdd_labels, sdd_labels_exact
 from fiqa_lib.recognition import DlibResNet
 
 PER_PERSON = 12
@@ -165,7 +165,7 @@ def run_command(folder):
 
 def interpreter_memory():
     """What a process takes that has only imported the library, in MB."""
-    code = "import fiqa_lib.labelling, sys; print('ready', flush=True); sys.stdin.read()"
+    code = "import fiqa_lib.apps.labelling, sys; print('ready', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         found = anonymous(process.pid)

@@ -296,3 +296,24 @@ def perturb(faces, kind, *, random_state=0, draw=0, seeds=None, **settings):
     seeds = image_seeds(images, random_state, draw, name) if seeds is None else np.asarray(seeds, np.uint64)
     out = np.rint(known.function(images, seeds, **settings))
     return np.clip(out, 0, 255, out=out).astype(np.uint8)
+
+
+def settings_for(recogniser, perturbation, settings=None):
+    """Settings for `perturb`, with the recogniser's own window where the perturbation has one and none is given.
+
+    Parameters
+    ----------
+    recogniser : Recogniser
+        Its `window` says which part of the crop it sees.
+    perturbation : str
+        A name in `PERTURBATIONS` or `PRESETS`.
+    settings : dict, default=None
+        Settings of the perturbation; these take precedence.
+
+    Returns
+    -------
+    dict
+    """
+    name = PRESETS.get(perturbation, (perturbation,))[0]
+    own = {"window": recogniser.window} if "window" in PERTURBATIONS[name].settings else {}
+    return own | dict(settings or {})

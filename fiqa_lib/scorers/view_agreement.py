@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb
+from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from ..recognition import as_recogniser
 from ..recognition.base import batches
 from ..verification import cosine
 from .base import Scorer, register
-from .stability import settings_for
 
 CHUNK = 32
 VIEWS = ("structured-occlusion", "structured-occlusion+flip", "blur+flip")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr, wasserstein_distance
 
-from fiqa_lib import pseudo_labels
 from fiqa_lib.errors import DataError
-from fiqa_lib.pseudo_labels import sdd_draws, sdd_labels, sdd_labels_exact, wasserstein_sorted
+from fiqa_lib.labels import scale_distances, sdd_draws, sdd_labels, sdd_labels_exact
+from fiqa_lib.labels.sdd import SCALES, scaled_repeats
+from fiqa_lib.labels.sdd_distances import DRAWS, distinct, spread, usable_rows, wasserstein_sorted
 
 
 def synthetic(counts, dim=16, seed=0):
@@ -45,7 +46,7 @@ SETS = {
 }
 
 
-@pytest.mark.parametrize("draws", pseudo_labels.DRAWS)
+@pytest.mark.parametrize("draws", DRAWS)
 @pytest.mark.parametrize("counts", SETS.values(), ids=SETS)
 def test_equal_to_a_literal_implementation(counts, draws):
     embeddings, people = synthetic(counts)
@@ -61,7 +62,7 @@ def test_equal_to_a_literal_implementation(counts, draws):
     assert (np.isnan(found.labels) == alone).all()
 
 
-@pytest.mark.parametrize("draws", pseudo_labels.DRAWS)
+@pytest.mark.parametrize("draws", DRAWS)
 @pytest.mark.parametrize("counts", SETS.values(), ids=SETS)
 def test_draws_are_distinct_and_of_the_right_people(counts, draws):
     _, people = synthetic(counts)
@@ -96,7 +97,7 @@ def test_quantiles_agree_with_scipy():
         np.testing.assert_allclose(wasserstein_sorted(np.sort(a), np.sort(b)), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("draws", pseudo_labels.DRAWS)
+@pytest.mark.parametrize("draws", DRAWS)
 def test_ranks_as_the_exact_labels_do(draws):
     embeddings, people = synthetic([12] * 400, dim=512)
     embeddings = embeddings.astype(np.float32)
@@ -129,7 +130,7 @@ def test_spread_hands_leave_less_noise_than_independent_draws(orl, orl_embedding
 @pytest.mark.parametrize("population, count, repeats", [(10, 3, 4), (25, 24, 2), (24, 24, 3), (401, 24, 12), (7, 1, 1)])
 def test_spread_hands_are_distinct_and_all_numbers_equally_likely(population, count, repeats):
     rng = np.random.default_rng(0)
-    hands = np.array([pseudo_labels.spread(rng, population, count, repeats) for _ in range(4000)])
+    hands = np.array([spread(rng, population, count, repeats) for _ in range(4000)])
     assert hands.shape == (4000, repeats, count)
     assert (np.diff(np.sort(hands), axis=2) > 0).all()
     for repeat in range(repeats):
@@ -141,18 +142,18 @@ def test_spread_hands_are_distinct_and_all_numbers_equally_likely(population, co
 def test_spread_hands_seldom_meet():
     """12 x 24 of 400: never a number twice but where two steps meet."""
     rng = np.random.default_rng(0)
-    seen = [len(np.unique(pseudo_labels.spread(rng, 400, 24, 12))) for _ in range(50)]
+    seen = [len(np.unique(spread(rng, 400, 24, 12))) for _ in range(50)]
     assert min(seen) > 280
 
 
 def test_a_period_of_the_list_does_not_meet_that_of_the_steps():
     """Ten images of each person in the same order of kinds, 24 steps of ten: a hand must not be of one kind."""
     rng = np.random.default_rng(0)
-    hands = np.concatenate([pseudo_labels.spread(rng, 240, 24, 12) for _ in range(20)])
+    hands = np.concatenate([spread(rng, 240, 24, 12) for _ in range(20)])
     assert min(len(np.unique(hand % 10)) for hand in hands) >= 4
 
 
-@pytest.mark.parametrize("draws", pseudo_labels.DRAWS)
+@pytest.mark.parametrize("draws", DRAWS)
 def test_every_stranger_is_as_likely(draws):
     """Over many seeds, for one image."""
     _, people = synthetic([4] * 15)
@@ -168,7 +169,7 @@ def test_every_stranger_is_as_likely(draws):
 
 @pytest.mark.parametrize("population, count", [(5, 5), (6, 2), (100, 10)])
 def test_floyds_sets_are_equally_likely(population, count):
-    found = np.sort(pseudo_labels.distinct(np.random.default_rng(0), np.full(20000, population), count))
+    found = np.sort(distinct(np.random.default_rng(0), np.full(20000, population), count))
     assert (np.diff(found, axis=1) > 0).all() and found.min() >= 0 and found.max() < population
     often = np.bincount(found.ravel(), minlength=population) / 20000
     np.testing.assert_allclose(often, count / population, atol=0.02)
@@ -200,7 +201,7 @@ def test_versions_of_one_photograph_are_no_mates():
     sources = np.empty(len(people), int)
     for person in range(4):
         sources[people == person] = person * 100 + np.arange((people == person).sum()) // 3
-    for draws in pseudo_labels.DRAWS:
+    for draws in DRAWS:
         options = {"n_samples": 5, "n_repeats": 3, "random_state": 0, "draws": draws, "sources": sources}
         mates, strangers = sdd_draws(people, **options)
         for i in range(len(people)):
@@ -223,17 +224,15 @@ def test_one_outlier_moves_everybody_on_one_scale_and_nobody_on_the_other():
     spoilt = distances.copy()
     spoilt[0] = 10
     moved = {
-        scale: np.abs(
-            pseudo_labels.scale_distances(distances, scale)[1:] - pseudo_labels.scale_distances(spoilt, scale)[1:]
-        ).max()
-        for scale in pseudo_labels.SCALES
+        scale: np.abs(scale_distances(distances, scale)[1:] - scale_distances(spoilt, scale)[1:]).max()
+        for scale in SCALES
     }
     assert moved["minmax"] > 50 and moved["robust"] < 2 and moved["none"] == 0
-    robust = pseudo_labels.scaled_repeats(spoilt, "robust")
+    robust = scaled_repeats(spoilt, "robust")
     assert robust.min() == 0 and robust.max() == 100
     spoilt[5] = np.nan
-    assert np.isnan(pseudo_labels.scale_distances(spoilt, "robust")[5])
-    assert (pseudo_labels.scale_distances(np.ones((4, 2))) == 50).all()
+    assert np.isnan(scale_distances(spoilt, "robust")[5])
+    assert (scale_distances(np.ones((4, 2))) == 50).all()
 
 
 @pytest.mark.parametrize(
@@ -271,5 +270,5 @@ def test_nan_and_unknown_people_are_named():
 def test_a_direction_needs_a_length():
     rows = np.ones((5, 4), np.float32)
     rows[0], rows[1], rows[2], rows[3, 2] = 1e15, 1e30, 0, np.inf  # the second is too long to be squared
-    assert list(pseudo_labels.usable_rows(rows)) == [True, False, False, False, True]
-    assert list(pseudo_labels.usable_rows(np.array([[0, 0], [0, 3]], np.int8))) == [False, True]
+    assert list(usable_rows(rows)) == [True, False, False, False, True]
+    assert list(usable_rows(np.array([[0, 0], [0, 3]], np.int8))) == [False, True]

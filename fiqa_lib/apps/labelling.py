@@ -1,0 +1,125 @@
+"""SDD-FIQA labels for any number of image files: bounded memory, many processes or a cluster, and resumable.
+
+`label_files` is behind the command `python -m fiqa_lib sdd-labels`. It works in a folder beside the result,
+`RESULT.work`, in the five stages of `labelling_run.Run`. Every file there is written whole, or is overwritten by the
+next run, so a run that was killed at any moment continues where it was. The result of a task depends on its number
+alone, so the number of processes or machines has no influence on the labels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import joblib
+from threadpoolctl import threadpool_limits
+
+from ..errors import DataError
+from .labelling_run import Job, Run
+
+CONNECT_SECONDS = 20
+"""How long a Dask scheduler may take to answer."""
+
+
+def label_files(
+    out, *, process_num=None, cluster=None, max_memory=1e9, strict=False, restart=False, progress=False, **job
+):
+    """Write SDD-FIQA labels of listed images to a CSV file.
+
+    Parameters
+    ----------
+    out : path
+        The table, written whole or not at all: columns `name`, `identity`, `status`, `label`, `repeat_01` ... (each on
+        its own scale; the label is their mean; not with `exact`), `reason`. One row for each line of the list, in its
+        order.
+    process_num : int, default=None
+        Processes on this machine; None for one per core. No effect on the result.
+    cluster : str, default=None
+        Address of a Dask scheduler that runs the work instead. All machines must see the same files.
+    max_memory : float, default=1e9
+        Bytes for the work of all processes together; interpreters (about 100 MB each) are not counted.
+    strict : bool, default=False
+        Raise for the first line that can't be used, instead of a row with the reason.
+    restart : bool, default=False
+        Drop the files of an interrupted run. Without it the same command continues where that run stopped.
+    progress : bool, default=False
+        Show bars on standard error.
+    **job
+        Input and settings: the fields of `labelling_run.Job`, such as `image_list_file`, `features`, `n_samples`.
+
+    Returns
+    -------
+    dict of str -> int
+        Number of lines with each status: "ok", "singleton", "missing", "corrupt", "no_face", "no_identity",
+        "duplicate".
+
+    Raises
+    ------
+    DataError
+        Settings that make no sense; a list or an array that can't be read; fewer than two people; an interrupted run
+        of another command; with `strict` the first unusable line.
+    """
+    out = Path(out).resolve()
+    folder = out.with_name(out.name + ".work")
+    run = Run.begin(folder, Job(**job), restart, progress)
+    run.scan()
+    process_num = process_num or joblib.cpu_count()
+    workers, need = 1 if cluster else process_num, run.bytes_of_a_task()
+    if workers * need > max_memory:
+        raise DataError(
+            f"{workers} processes need {workers * need:.2g} bytes, more than --max-memory {max_memory:.2g}: raise it "
+            "or lower --process-num"
+        )
+    with _executor(process_num, cluster) as (pool, ahead):
+        run.collect(pool, ahead, strict)
+        run.sort(max_memory, strict)
+        run.measure(pool, ahead)
+    counts = run.write(out)
+    shutil.rmtree(folder, ignore_errors=True)
+    return counts
+
+
+@contextmanager
+def _executor(process_num, cluster):
+    """(executor, how many tasks may be submitted ahead)."""
+    if cluster:
+        with threadpool_limits(1, "blas"), _dask(cluster) as client:
+            yield client.get_executor(), 1000
+    elif process_num == 1:
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as pool:  # lifts the limit that tasks set, see do_task
+            yield pool, 1
+    else:
+        context, parent = get_context("spawn"), os.getpid()
+        with ProcessPoolExecutor(process_num, context, initializer=_end_with, initargs=(parent,)) as pool:
+            yield pool, 4 * process_num
+
+
+@contextmanager
+def _dask(address):
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise DataError("a cluster needs dask.distributed: pip install -r requirements-scale.txt") from error
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{address}: no Dask scheduler answers there ({error})") from error
+    with client:
+        yield client
+
+
+def _end_with(parent):
+    """End this worker when the process that started it is gone, even by kill -9."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,253 @@
+"""The input of `labelling.label_files`: settings, the list of images, and their embeddings, read or made."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..cache import content_key
+from ..errors import DataError
+from ..files import whole_file
+from ..images import find_images
+from ..labels import sdd, sdd_distances
+from ..labels.sdd import check_scale
+from ..labels.sdd_distances import Settings
+
+CODE = (*sorted(Path(__file__).parent.glob("labelling*.py")), Path(sdd.__file__), Path(sdd_distances.__file__))
+"""A run continues with the code that began it: see `Job.key`."""
+MISSING, CORRUPT, NO_FACE = "missing", "corrupt", "no_face"
+
+
+@dataclass
+class Job:
+    """The input and settings that decide the labels.
+
+    Parameters
+    ----------
+    image_list_file : path, default=None
+        One image a line. None: every image below `image_root`, sorted.
+    image_root : path, default=None
+        Lines are relative to it.
+    feature_root : path, default=None
+        Folder of embeddings: that of `a/b.jpg` is `a/b.jpg.npy` or `a/b.npy`. A missing one is made from the image and
+        stored there, unless `load_feature`.
+    features : path, default=None
+        One `.npy` array (N, D) instead; row i belongs to line i.
+    load_feature : bool, default=False
+        Only read embeddings, never make them.
+    id_key_index : int, default=-2
+        The part of a line, split at "/", that names the person: -2 in `person/image.jpg`.
+    n_samples : int, default=24
+        As in `labels.sdd_labels`.
+    n_repeats : int, default=12
+        As in `labels.sdd_labels`.
+    seed : int, default=0
+        Seed of the draws.
+    draws : {"pooled", "independent"}, default="pooled"
+        As in `labels.sdd_labels`.
+    scale : {"minmax", "robust", "none"}, default="minmax"
+        As in `labels.scale_distances`.
+    exact : bool, default=False
+        All positives against all negatives; work grows with N squared.
+    recogniser : str, default="dlib"
+        Makes embeddings from images; a name for `load_recogniser`.
+    weights : path, default=None
+        The recogniser's weights.
+    fallback : {None, "centre"}, default=None
+        What to do with a picture in which no face is found; see `datasets.load_files`.
+
+    Raises
+    ------
+    DataError
+        For settings that make no sense, or a list that is missing.
+    """
+
+    image_list_file: str | None = None
+    image_root: str | None = None
+    feature_root: str | None = None
+    features: str | None = None
+    load_feature: bool = False
+    id_key_index: int = -2
+    n_samples: int = 24
+    n_repeats: int = 12
+    seed: int = 0
+    draws: str = "pooled"
+    scale: str = "minmax"
+    exact: bool = False
+    recogniser: str = "dlib"
+    weights: str | None = None
+    fallback: str | None = None
+
+    def __post_init__(self):
+        check_scale(self.scale)
+        self.n_samples, self.n_repeats, self.seed, self.draws = self.settings
+        if self.features and (self.feature_root or self.load_feature):
+            raise DataError(
+                "--features is one array; --feature-root and --load-feature are for one file for each image"
+            )
+        if self.load_feature and not self.feature_root:
+            raise DataError("--load-feature needs --feature-root, where the embeddings are")
+        if self.image_list_file is None and self.image_root is None:
+            raise DataError("--image-list-file or --image-root is needed: which images get labels?")
+        for name in ("image_list_file", "image_root", "feature_root", "features", "weights"):
+            if getattr(self, name) is not None:
+                setattr(self, name, str(Path(getattr(self, name)).resolve()))
+        for path, what in ((self.image_list_file, "list of images"), (self.features, "file")):
+            if path is not None and not Path(path).is_file():
+                raise DataError(f"{path}: there is no such {what}")
+
+    @property
+    def source(self):
+        """Where the embeddings come from: "features" (one array), "npy" or "images"."""
+        return "features" if self.features else "npy" if self.load_feature else "images"
+
+    @property
+    def settings(self):
+        return Settings.checked(self.n_samples, self.n_repeats, self.seed, self.draws)
+
+    @property
+    def columns(self):
+        return 1 if self.exact else self.n_repeats
+
+    def key(self):
+        """A hash of everything that decides the result: settings, list, array, and the code itself."""
+        with open(self.image_list_file, "rb") as lines:
+            digest = hashlib.file_digest(lines, "sha256").hexdigest()
+        array = os.stat(self.features) if self.features else None
+        state = array and (array.st_size, array.st_mtime_ns)
+        return content_key(json.dumps(asdict(self)), digest, state, *(path.read_bytes() for path in CODE))
+
+    def person(self, name):
+        """The person that a line names, or "" where it has no such part."""
+        parts = name.split("/")
+        return parts[self.id_key_index] if -len(parts) <= self.id_key_index < len(parts) else ""
+
+    def place(self, name):
+        """Where the embedding of an image belongs; None without a folder for them."""
+        if self.feature_root is None:
+            return None
+        relative = PurePosixPath(name)
+        if relative.is_absolute():
+            inside = self.image_root is not None and relative.is_relative_to(self.image_root)
+            relative = relative.relative_to(self.image_root if inside else relative.anchor)
+        if ".." in relative.parts:
+            raise DataError(f"{name}: leads out of {self.feature_root}")
+        return Path(self.feature_root, relative.parent, relative.name + ".npy")
+
+    def stored(self, name):
+        """Where the embedding of an image is stored, or None."""
+        path = self.place(name)
+        if path is None:
+            return None
+        return next((p for p in (path, path.with_suffix("").with_suffix(".npy")) if p.exists()), None)
+
+
+def names_in(lines):
+    """(name, where its line begins) of each line that is not empty, from a file opened in binary mode."""
+    offset = lines.tell()
+    for number, line in enumerate(lines, 1):
+        try:
+            name = line.decode("utf-8").lstrip("\ufeff").strip()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{lines.name}, line {number}: not UTF-8 text") from error
+        if name:
+            yield name, offset
+        offset += len(line)
+
+
+def write_list(folder, image_root):
+    """The path of a list of every image below a folder."""
+    paths = find_images(image_root).paths
+    if not paths:
+        raise DataError(f"{image_root}: no image file in this folder or below")
+    with whole_file(folder / "list.txt") as temporary:
+        text = "".join(f"{p.relative_to(image_root).as_posix()}\n" for p in paths)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return folder / "list.txt"
+
+
+def read_npy(path, dim=None):
+    """The embedding in a `.npy` file, (D,). DataError names a file that is missing, damaged or of another length."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a readable .npy array ({error})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.size == 0:
+        raise DataError(f"{path}: does not hold an embedding")
+    if array.size != array.shape[-1]:
+        raise DataError(f"{path}: holds an array {array.shape} instead of one embedding")
+    if dim is not None and array.size != dim:
+        raise DataError(f"{path}: an embedding of length {array.size}, where {dim} is expected")
+    return array.ravel()
+
+
+def rows_of_files(job, names, dim):
+    """Embeddings of some lines, read or made: (n, dim) float32, and {position: (status, reason)} of the unusable."""
+    rows, problems = np.zeros((len(names), dim), np.float32), {}
+    for i, name in enumerate(names):
+        try:
+            if (path := job.stored(name)) is None:
+                problems[i] = MISSING, f"{job.place(name)}: there is no such file"
+            else:
+                rows[i] = read_npy(path, dim)
+        except DataError as error:
+            problems[i] = CORRUPT, str(error)
+    missing = [i for i, (status, _) in problems.items() if status == MISSING]
+    if job.load_feature or not missing:
+        return rows, problems
+    paths = [Path(job.image_root or "", names[i]) for i in missing]
+    for i, (row, problem) in zip(missing, _embedded(job, paths), strict=True):
+        if problem is not None:
+            problems[i] = problem
+            continue
+        if len(row) != dim:
+            raise DataError(
+                f"{job.feature_root}: holds embeddings of length {dim}, but those of {job.recogniser} have {len(row)}: "
+                "give another --recogniser, or another --feature-root"
+            )
+        del problems[i]
+        rows[i] = row
+        if (path := job.place(names[i])) is not None:
+            with whole_file(path) as temporary:
+                np.save(temporary, row)
+    return rows, problems
+
+
+@functools.lru_cache(2)
+def load_recogniser(name, weights):
+    """A recogniser, loaded once in each process; networks are imported by processes that need one."""
+    from .. import recognition
+
+    return recognition.load_recogniser(name, weights)
+
+
+def _embedded(job, paths):
+    """(embedding, None) or (None, (status, reason)) of each image file."""
+    import torch
+
+    from ..datasets import load_files
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # processes share the cores, and the last digits must not depend on the number of them
+    try:
+        faces, report = load_files(paths, names=range(len(paths)), fallback=job.fallback, cache=False)
+        rows = dict(zip(faces.names, load_recogniser(job.recogniser, job.weights).embed(faces), strict=True))
+    finally:
+        torch.set_num_threads(threads)
+    results = []
+    for i, (path, status, reason) in enumerate(zip(paths, report["status"], report["reason"], strict=True)):
+        if status in ("ok", "fallback"):
+            results.append((rows[str(i)], None))
+        elif status == "no_face":
+            results.append((None, (NO_FACE, reason)))
+        else:
+            results.append((None, (CORRUPT if path.exists() else MISSING, f"{path}: {reason}")))
+    return results
