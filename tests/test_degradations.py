@@ -1,4 +1,4 @@
-"""What `fiqa_lib.degradations` promises, on real faces: monotone, repeatable, size-relative, honest about names."""
+"""What `fiqa_lib.transforms.degradations` promises, on real faces: monotone, repeatable, size-relative, honest about names."""
 
 import importlib.metadata
 import os
@@ -13,9 +13,11 @@ import skimage.data
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from fiqa_lib import degradations as dg
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import SIZE, Faces
+from fiqa_lib.transforms import degradations as dg
+from fiqa_lib.transforms import kinds
+from fiqa_lib.transforms.kinds import to_encoded, to_linear
 
 ALL = list(dg.KINDS)
 RANDOM = [k for k in ALL if k not in {"gaussian_blur", "defocus_blur", "over_exposure", "low_resolution", "jpeg"}]
@@ -170,7 +172,7 @@ def test_kinds_without_chance_need_no_seed(faces, kind):
 
 def test_another_process_makes_the_same_picture():
     code = (
-        "import numpy as np; from fiqa_lib import degradations as dg; from fiqa_lib.faces import Faces\n"
+        "import numpy as np; from fiqa_lib.transforms import degradations as dg; from fiqa_lib.faces import Faces\n"
         "image = (np.arange(192 * 192 * 3) * 7 % 251).astype(np.uint8).reshape(1, 192, 192, 3)\n"
         "made = dg.benchmark(Faces(image, ['p'], ['n']), copies=6, random_state=5)\n"
         "print(made.names.tolist(), made.images.astype(int).sum(axis=(1, 2, 3)).tolist())"
@@ -230,17 +232,17 @@ def test_canonical_eyes_follow_the_size():
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (7, 6), (4, 6, 1), (2, 4, 6, 3)])
 def test_transfer_function_is_srgb(shape):
     x = np.random.default_rng(0).uniform(0, 255, shape)
-    linear = dg.to_linear(x)
+    linear = to_linear(x)
     u = x / 255
     assert linear.shape == shape and linear.dtype == np.float32
     expected = np.where(u <= 0.04045, u / 12.92, ((u + 0.055) / 1.055) ** 2.4)
     np.testing.assert_allclose(linear, expected, rtol=2e-5, atol=1e-7)
-    np.testing.assert_allclose(dg.to_encoded(linear), x, atol=2e-3)
+    np.testing.assert_allclose(to_encoded(linear), x, atol=2e-3)
 
 
 def test_every_grey_level_survives_the_way_to_linear_light_and_back():
     levels = np.arange(256, dtype=np.uint8)
-    assert np.array_equal(np.rint(dg.to_encoded(dg.to_linear(levels))), levels)
+    assert np.array_equal(np.rint(to_encoded(to_linear(levels))), levels)
 
 
 @pytest.mark.parametrize("kind", ["gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "rotation", "pose"])
@@ -267,22 +269,22 @@ def test_blur_and_exposure_work_in_linear_light():
     assert abs(int(blurred.mean()) - 188) <= 1  # half the light is grey 188, not 128
     ramp = np.broadcast_to(np.arange(SIZE, dtype=np.uint8)[:, None], (SIZE, SIZE, 3)).copy()
     one_stop = dg.apply_to_image(ramp, "over_exposure", severity_of("over_exposure", 1))
-    np.testing.assert_allclose(one_stop, np.rint(dg.to_encoded(2 * dg.to_linear(ramp))), atol=0)
+    np.testing.assert_allclose(one_stop, np.rint(to_encoded(2 * to_linear(ramp))), atol=0)
     assert (one_stop >= ramp).all()
 
 
 def test_noise_is_rounded_not_cut_off():
     """Read noise on flat grey leaves the mean light as it is; cutting off decimals would lose half a grey level."""
-    noisy = dg.to_linear(dg.apply(flat(120, 8), "sensor_noise", 0.2, range(8)))
-    level, sigma = dg.to_linear(120), dg.KINDS["sensor_noise"].value(0.2)
+    noisy = to_linear(dg.apply(flat(120, 8), "sensor_noise", 0.2, range(8)))
+    level, sigma = to_linear(120), dg.KINDS["sensor_noise"].value(0.2)
     assert noisy.mean() == pytest.approx(level, rel=1e-3)
     assert noisy.std() == pytest.approx(sigma, rel=0.02)
 
 
 @pytest.mark.parametrize("level", [60, 120, 200])
 def test_shot_noise_is_that_of_photons(level):
-    noisy = dg.to_linear(dg.apply(flat(level, 4), "shot_noise", 0.4, range(4)))
-    light, sigma = float(dg.to_linear(level)), dg.KINDS["shot_noise"].value(0.4)
+    noisy = to_linear(dg.apply(flat(level, 4), "shot_noise", 0.4, range(4)))
+    light, sigma = float(to_linear(level)), dg.KINDS["shot_noise"].value(0.4)
     assert noisy.mean() == pytest.approx(light, rel=5e-3)
     assert noisy.std() == pytest.approx(sigma * np.sqrt(light), rel=0.03)
 
@@ -290,7 +292,7 @@ def test_shot_noise_is_that_of_photons(level):
 @pytest.mark.parametrize("mean", [0.0, 0.05, 0.5, 1, 3.9, 4.1, 10, 200, 1e4])
 def test_photons_are_quantiles_of_the_poisson_distribution(mean):
     normal = np.random.default_rng(1).standard_normal(50_000).astype(np.float32)
-    counts = dg._photons(np.full(normal.shape, mean, np.float32), normal)
+    counts = kinds._photons(np.full(normal.shape, mean, np.float32), normal)
     exact = stats.poisson.ppf(stats.norm.cdf(normal.astype(float)), mean)
     if mean < 4:
         assert np.array_equal(counts, np.maximum(exact, 0))
@@ -303,7 +305,7 @@ def test_photons_are_quantiles_of_the_poisson_distribution(mean):
 def test_low_light_is_darker_and_noisier_at_every_step():
     means, ratios = [], []
     for severity in np.linspace(0.05, 1, 12):
-        light = dg.to_linear(dg.apply(flat(150), "low_light", severity, [0]))
+        light = to_linear(dg.apply(flat(150), "low_light", severity, [0]))
         means.append(light.mean())
         ratios.append(light.std() / light.mean())
     assert np.diff(means).max() < 0
@@ -325,8 +327,8 @@ def test_colour_cast_tints_grey_and_colour_and_keeps_the_light(faces):
     assert (balance.max(axis=1) / balance.min(axis=1) > 1.15).all()
     grey = flat(100)
     for seed in range(6):
-        light = dg.to_linear(dg.apply(grey, "colour_cast", 0.3, [seed]))[0, 0, 0]
-        assert light @ [0.2126, 0.7152, 0.0722] == pytest.approx(float(dg.to_linear(100)), rel=0.01)
+        light = to_linear(dg.apply(grey, "colour_cast", 0.3, [seed]))[0, 0, 0]
+        assert light @ [0.2126, 0.7152, 0.0722] == pytest.approx(float(to_linear(100)), rel=0.01)
 
 
 @pytest.mark.parametrize("index", [0, 5])
@@ -453,7 +455,7 @@ def test_uneven_light_darkens_one_side_more(faces):
 
 def test_haze_compresses_the_light_about_the_air(faces):
     d = dg.KINDS["low_contrast"]
-    before, after = dg.to_linear(faces.images[0]), dg.to_linear(dg.apply(faces.images[:1], "low_contrast", 0.4, [0])[0])
+    before, after = to_linear(faces.images[0]), to_linear(dg.apply(faces.images[:1], "low_contrast", 0.4, [0])[0])
     slope, _ = np.polyfit(before.ravel(), after.ravel(), 1)
     assert slope == pytest.approx(d.value(0.4), rel=0.02)
 
@@ -494,7 +496,7 @@ def test_no_faces_give_no_faces(faces):
 
 
 def test_apply_is_degrade_without_the_names(faces):
-    seeds = [dg._stream(7, name, "occlusion") for name in faces.names]
+    seeds = [dg._generator(7, name, "occlusion") for name in faces.names]
     expected = dg.degrade(faces, "occlusion", 0.5, random_state=7).images
     assert np.array_equal(dg.apply(faces.images, "occlusion", 0.5, seeds), expected)
 

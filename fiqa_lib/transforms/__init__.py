@@ -1,0 +1,40 @@
+"""Changes of pictures: degradations for benchmarks and training sets, perturbations for stability methods."""
+
+from .degradations import (
+    CLEAN,
+    EYE_MIDPOINT,
+    SEVERITIES,
+    apply,
+    apply_to_image,
+    benchmark,
+    canonical_eyes,
+    degrade,
+    random_degradations,
+)
+from .kinds import KINDS, Degradation, Eyes, to_encoded, to_linear
+from .perturbations import PERTURBATIONS, PRESETS, Perturbation, image_seeds, mirror, normal, perturb, uniform
+
+__all__ = [
+    "CLEAN",
+    "EYE_MIDPOINT",
+    "KINDS",
+    "PERTURBATIONS",
+    "PRESETS",
+    "SEVERITIES",
+    "Degradation",
+    "Eyes",
+    "Perturbation",
+    "apply",
+    "apply_to_image",
+    "benchmark",
+    "canonical_eyes",
+    "degrade",
+    "image_seeds",
+    "mirror",
+    "normal",
+    "perturb",
+    "random_degradations",
+    "to_encoded",
+    "to_linear",
+    "uniform",
+]
