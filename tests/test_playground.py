@@ -13,10 +13,10 @@ import pytest
 from browser import Browser, needs_browser
 from scipy.stats import percentileofscore
 
-from fiqa_lib import playground as module
-from fiqa_lib.degradations import KINDS, degrade
-from fiqa_lib.playground import Playground, fast_scorers, percentile
+from fiqa_lib.course import playground as module
+from fiqa_lib.course.playground import Playground, fast_scorers, percentile
 from fiqa_lib.scorers import SCORERS, Scorer
+from fiqa_lib.transforms import KINDS, degrade
 from tools.environment import ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "20_playground.ipynb"

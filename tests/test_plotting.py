@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fiqa_lib import evaluation, plotting, verification
+from fiqa_lib import evaluation, verification
+from fiqa_lib.course import plotting
 from fiqa_lib.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""The voice of the notebooks: start with a seed, record a number, check an exercise. The one module that prints."""
+"""What every notebook calls: start with a seed, record a number, check an exercise. The one module that prints."""
 
 import functools
 import importlib.metadata
@@ -10,10 +10,18 @@ import random
 import sys
 import traceback
 
+import IPython.display
+import matplotlib
+import numpy as np
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
 from .. import __version__
 from ..exercises import find
+from .plotting import STYLE
 
 RECORD = "application/vnd.fiqa.record+json"
+"""The type of a recorded number among the outputs of a notebook's cell."""
 THREADS = 2
 VERSIONS = {"numpy": "numpy", "torch": "torch", "scikit-learn": "scikit-learn", "opencv-python": "opencv"}
 
@@ -26,21 +34,15 @@ def start(seed):
     Parameters
     ----------
     seed : int
-        From 0 to 2**32 - 1, as NumPy has it.
+        From 0 to 2**32 - 1, as NumPy requires.
 
     Returns
     -------
     numpy.random.Generator
         A generator of that seed.
     """
-    import matplotlib
-    import numpy as np
-    import torch
-
-    from .plotting import STYLE
-
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the generator that libraries without a random_state fall back to
+    np.random.seed(seed)  # noqa: NPY002 - the generator that libraries without a random_state use
     torch.manual_seed(seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", THREADS)))
     matplotlib.rcParams.update(STYLE)
@@ -50,12 +52,9 @@ def start(seed):
 
 def versions():
     """One line: Python and the libraries that numbers depend on, major and minor version only."""
-    found = [f"{name} {_minor(importlib.metadata.version(package))}" for package, name in VERSIONS.items()]
-    return ", ".join([f"Python {_minor(sys.version)}", *found, f"fiqa_lib {_minor(__version__)}"])
-
-
-def _minor(version):
-    return ".".join(version.split()[0].split(".")[:2])
+    installed = {name: importlib.metadata.version(package) for package, name in VERSIONS.items()}
+    shown = {"Python": sys.version.split()[0], **installed, "fiqa_lib": __version__}
+    return ", ".join(f"{name} {'.'.join(version.split('.')[:2])}" for name, version in shown.items())
 
 
 def record(name, value, low=None, high=None, better_than=None):
@@ -64,12 +63,12 @@ def record(name, value, low=None, high=None, better_than=None):
     Parameters
     ----------
     name : str
-        An identifier, once in a notebook: "fnmr_clean".
+        An identifier, used once in a notebook: "fnmr_clean".
     value : number
-        A finite real number; a NumPy scalar or an array with one element will do.
-    low, high : float, optional
-        Where it usually lies; shown to the reader.
-    better_than : str, optional
+        A finite real number; a NumPy scalar or an array with one element is accepted.
+    low, high : float, default=None
+        Where the number usually lies; shown to the reader. None: no limit on that side.
+    better_than : str, default=None
         The record of the baseline that it is compared with; shown to the reader.
 
     Raises
@@ -87,8 +86,12 @@ def record(name, value, low=None, high=None, better_than=None):
         text += f"   (usually {word} {' and '.join(ends)})"
     if better_than is not None:
         text += f"   (to compare with {better_than})"
-    said = {"name": name, "value": value, "low": low, "high": high, "better_than": better_than}
-    _show(text, {key: item for key, item in said.items() if item is not None})
+    entry = {"name": name, "value": value, "low": low, "high": high, "better_than": better_than}
+    if InteractiveShell.initialized():
+        entry = {key: item for key, item in entry.items() if item is not None}
+        IPython.display.display({"text/plain": text, RECORD: entry}, raw=True)
+    else:
+        print(text)
 
 
 def _number(name, value):
@@ -99,19 +102,9 @@ def _number(name, value):
 
 
 def _three_decimals(value):
-    if isinstance(value, int) or (value and abs(value) < 0.001):
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-    return f"{value:.3f}"
-
-
-def _show(text, said):
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.display import display
-
-    if InteractiveShell.initialized():
-        display({"text/plain": text, RECORD: said}, raw=True)
-    else:
-        print(text)
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3g}" if value and abs(value) < 0.001 else f"{value:.3f}"
 
 
 # ---- exercises
@@ -126,7 +119,7 @@ class _Failed(Exception):
 
 
 def check(number, attempt):
-    """Say whether an exercise is not attempted, right, or what to think about next. Never raises for an attempt.
+    """Print whether an exercise is not attempted, right, or what to think about next. Never raises for an attempt.
 
     Parameters
     ----------
@@ -140,7 +133,7 @@ def check(number, attempt):
 
 
 def strict_check(number, attempt):
-    """`check` for the solutions: anything but right raises AssertionError."""
+    """`check` for the solutions: anything but right raises AssertionError. Parameters as in `check`."""
     verdict = _verdict(number, attempt)
     if verdict != "right":
         raise AssertionError(f"{number} {verdict}")
@@ -153,13 +146,13 @@ def _verdict(number, attempt):
     if attempt is None or attempt is Ellipsis:
         return "not attempted"
     try:
-        hint = verify(_watched(attempt))
+        hint = verify(_guarded(attempt))
     except (_NotAttempted, NotImplementedError):
         return "not attempted"
     except _Failed as failure:
-        return "stops with " + _in_words(failure.__cause__)
+        return "stops with " + _error_text(failure.__cause__)
     except Exception as error:  # of another type or shape than the check could use, or an error in a reader's class
-        return f"gave something the check cannot use: {_in_words(error)}"
+        return f"gave something the check cannot use: {_error_text(error)}"
     if hint is None:
         return "right"
     if not isinstance(hint, str):
@@ -167,8 +160,8 @@ def _verdict(number, attempt):
     return f"not yet: {hint}"
 
 
-def _watched(attempt):
-    """The reader's function, with a stub's answers and all errors told apart from those of the check itself."""
+def _guarded(attempt):
+    """The reader's function; stubs and its errors raise exceptions that differ from those of the check itself."""
     if not inspect.isroutine(attempt) and not isinstance(attempt, functools.partial):
         return attempt
 
@@ -183,16 +176,12 @@ def _watched(attempt):
             raise _NotAttempted
         return result
 
-    return functools.update_wrapper(call, attempt) if hasattr(attempt, "__name__") else call
+    return functools.update_wrapper(call, attempt)
 
 
-def _in_words(error):
-    """An error in one line: its type, its text, and the reader's line where it happened."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_readers(frame.filename)]
-    place = f' in the line "{frames[-1].line}"' if frames and frames[-1].line else ""
+def _error_text(error):
+    """An error in one line: its type, its text, and the reader's line (in a notebook's cell) where it happened."""
+    frames = traceback.extract_tb(error.__traceback__)
+    cells = [f for f in frames if "ipykernel_" in f.filename or f.filename.startswith("<ipython-input")]
+    place = f' in the line "{cells[-1].line}"' if cells and cells[-1].line else ""
     return f"{type(error).__name__}{place}: {error}" if str(error) else f"{type(error).__name__}{place}"
-
-
-def _is_readers(filename):
-    """Whether a source file is a notebook's cell, as IPython names it."""
-    return "ipykernel_" in filename or filename.startswith("<ipython-input")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import time
+import timeit
 
 import cv2
 import ipywidgets as widgets
@@ -13,67 +13,64 @@ from ..degradations import KINDS, degrade
 from ..scorers import SCORERS
 
 BUDGET = 0.2
-"""Seconds for one face by all methods of a panel together; with damage and drawing a change stays below 0.3."""
+"""Seconds for one face by all methods of a panel together; with degrading and drawing a change takes less than 0.3."""
 
 PICTURE = 288
 """Side of the picture on the panel, in pixels."""
 
 
 def fast_scorers(face, *, budget=BUDGET, repeats=3, scorers=None):
-    """The methods that a panel can afford, decided by what they cost on this machine.
+    """The methods that a panel can afford, chosen by their measured time on this machine.
 
     Every registered method that learns nothing is timed on one face (the shortest of `repeats`, after a first call that
-    does not count), and the cheapest are taken as long as all of them together stay within `budget`. Methods that learn
-    are left out: on a machine that has seen nothing, fitting them takes minutes.
+    does not count). The cheapest are taken as long as all of them together stay within `budget`. Methods that learn are
+    left out: on a new machine, fitting them takes minutes.
 
     Parameters
     ----------
     face : Faces
         One face.
-    budget : float
-        Seconds.
-    repeats : int
-    scorers : dict of str -> class, optional
-        Default: `SCORERS`.
+    budget : float, default=BUDGET
+        Seconds for all methods together.
+    repeats : int, default=3
+        Timed calls of each method.
+    scorers : dict of str -> class, default=None
+        The methods to choose from; None: `SCORERS`.
 
     Returns
     -------
     (dict of str -> Scorer, dict of str -> float)
-        The methods that fit, cheapest first; and the seconds of each method that was timed.
+        The chosen methods, cheapest first; and the seconds of each method that was timed.
     """
-    made, costs = {}, {}
-    for name, cls in (SCORERS if scorers is None else scorers).items():
-        if cls.learns:
-            continue
-        made[name] = cls()
-        made[name].score_samples(face)
-        costs[name] = min(_seconds(made[name], face) for _ in range(repeats))
-    chosen, spent = {}, 0.0
-    for name in sorted(costs, key=costs.get):
-        spent += costs[name]
-        if spent > budget:
-            break
-        chosen[name] = made[name]
-    return chosen, costs
+    classes = SCORERS if scorers is None else scorers
+    candidates = {name: cls() for name, cls in classes.items() if not cls.learns}
+    costs = {}
+    for name, scorer in candidates.items():
+        scorer.score_samples(face)
+        costs[name] = min(_seconds(scorer, face) for _ in range(repeats))
+    cheapest = sorted(costs, key=costs.get)
+    count = np.searchsorted(np.cumsum([costs[name] for name in cheapest]), budget, side="right")
+    return {name: candidates[name] for name in cheapest[:count]}, costs
 
 
 def _seconds(scorer, face):
-    start = time.perf_counter()
-    scorer.score_samples(face)
-    return time.perf_counter() - start
+    return timeit.timeit(lambda: scorer.score_samples(face), number=1)
 
 
 def percentile(score, clean):
-    """Where scores lie among those of clean faces: the share below, ties half, from 0 to 100.
+    """Where scores lie among those of clean faces: the share below, ties half.
 
     Parameters
     ----------
-    score : number or array (M,)
-    clean : array (N,), N >= 1
+    score : float or array (M,)
+        Scores to place.
+    clean : array (N,)
+        Scores of clean faces, N >= 1.
 
     Returns
     -------
     float64, or array (M,)
+        From 0 to 100.
     """
     clean = np.sort(np.asarray(clean, float))
     below, up_to = (np.searchsorted(clean, score, side=side) for side in ("left", "right"))
@@ -86,18 +83,18 @@ class Playground:
     Parameters
     ----------
     faces : Faces
-        To choose from; undamaged, they are the scale of the bars too.
+        Clean faces to choose from; their scores are the scale of the bars.
     scorers : dict of str -> Scorer
         Fitted where they learn.
-    random_state : int
-        Of the degradations.
+    random_state : int, default=0
+        Randomness of the degradations.
 
     Attributes
     ----------
     panel : ipywidgets.Widget
         What to display.
     sliders : dict of str -> FloatSlider
-        One for each kind in `degradations.KINDS`, 0 to 1. The kinds are applied in that order.
+        One for each kind in `KINDS`, 0 to 1. The kinds are applied in that order.
     face : IntSlider
         Which face.
     scores, percentiles : dict of str -> float
@@ -110,17 +107,13 @@ class Playground:
         self.faces, self.scorers, self.random_state = faces, dict(scorers), random_state
         self.clean = {name: scorer.score_samples(faces) for name, scorer in self.scorers.items()}
         self.scores, self.percentiles = {}, {}
-        wide = {"description_width": "105px"}
-        place = widgets.Layout(width="310px", height="26px")
-        self.face = widgets.IntSlider(0, 0, len(faces) - 1, description="face", style=wide, layout=place)
-        self.sliders = {
-            kind: widgets.FloatSlider(
-                0.0, min=0.0, max=1.0, step=0.05, description=kind.replace("_", " "), style=wide, layout=place
-            )
-            for kind in KINDS
-        }
-        for kind, slider in self.sliders.items():
-            slider.tooltip = KINDS[kind].description
+        look = {"style": {"description_width": "105px"}, "layout": widgets.Layout(width="310px", height="26px")}
+        self.face = widgets.IntSlider(0, 0, len(faces) - 1, description="face", **look)
+        self.sliders = {}
+        for name, kind in KINDS.items():
+            slider = widgets.FloatSlider(0.0, min=0.0, max=1.0, step=0.05, description=name.replace("_", " "), **look)
+            slider.tooltip = kind.description
+            self.sliders[name] = slider
         self.button = widgets.Button(description="all to 0", layout=widgets.Layout(width="310px"))
         self._picture = widgets.Image(format="png", width=PICTURE, height=PICTURE)
         self._bars = widgets.HTML()
@@ -134,7 +127,7 @@ class Playground:
         self.update()
 
     def reset(self):
-        """All degradations to 0, in one update."""
+        """Set all degradations to 0, in one update."""
         self._quiet = True
         for slider in self.sliders.values():
             slider.value = 0.0
@@ -146,7 +139,7 @@ class Playground:
             self.update()
 
     def update(self):
-        """Damage the face as the sliders say, score it, draw."""
+        """Degrade the face by the values of the sliders, score it, draw."""
         face = self.faces[[self.face.value]]
         for kind, slider in self.sliders.items():
             if slider.value > 0:
