@@ -15,7 +15,6 @@ from .course.plotting import (  # noqa: F401
     line_style,
     lines,
     matrix,
-    place_legend,
     show,
     similarity_histogram,
     timeline,

@@ -1,4 +1,4 @@
-"""What `fiqa_lib.transforms.degradations` promises, on real faces: monotone, repeatable, size-relative, honest about names."""
+"""What `transforms.degradations` promises, on real faces: monotone, repeatable, size-relative, honest about names."""
 
 import importlib.metadata
 import os

@@ -1,8 +1,7 @@
 """Every figure that notebooks share. Functions return a matplotlib `Figure`; `show` turns it into a notebook's output.
 
 Nothing here touches pyplot's global state, so importing it plots nothing and changes no setting. Colours are those of
-Okabe and Ito (2008), told apart by colour-blind readers; lines also differ in their dashes, so that they stay apart in
-grey.
+Okabe and Ito (2008), which colour-blind readers can distinguish; lines also differ in their dashes, for print in grey.
 """
 
 from __future__ import annotations
@@ -11,12 +10,15 @@ import functools
 import io
 import itertools
 import math
+import textwrap
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from PIL import Image
+from scipy.special import ndtri as probit
 
 from ..errors import DataError
 
@@ -55,7 +57,7 @@ def _styled(function):
 
 
 def line_style(index):
-    """Colour and dashes of the index-th line of a chart; different for the first 24."""
+    """Colour and dashes of the line with this index in a chart, as a dict; different for the first 24 lines."""
     return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[index % len(DASHES)]}
 
 
@@ -64,9 +66,12 @@ def figure(rows=1, columns=1, *, width=7.0, height=None, **options):
 
     Parameters
     ----------
-    rows, columns : int
-    width, height : float
-        Inches (100 pixels each). Default height: 3.6 per row.
+    rows, columns : int, default=1
+        Number of charts below and beside each other.
+    width : float, default=7.0
+        Inches (100 pixels each).
+    height : float, default=None
+        Inches; None: 3.6 per row.
     **options
         As in `Figure.subplots`, for example `sharey=True`.
 
@@ -88,15 +93,17 @@ def show(fig, alt, *, dpi=None):
     Parameters
     ----------
     fig : Figure
+        As the functions of this module return it.
     alt : str
         What the figure shows, for readers who can't see it.
-    dpi : int, optional
+    dpi : int, default=None
+        Pixels per inch; None: 90 for photographs, 100 for charts.
 
     Returns
     -------
     IPython.display.Image
     """
-    from IPython.display import Image
+    from IPython.display import Image as Output  # only notebooks have it
 
     photo = getattr(fig, "holds_photographs", False)
     buffer = io.BytesIO()
@@ -106,13 +113,11 @@ def show(fig, alt, *, dpi=None):
         else:
             fig.savefig(buffer, format="png", dpi=dpi or 100, metadata={"Software": None})
             buffer = _with_palette(buffer)
-    return Image(data=buffer.getvalue(), format="jpeg" if photo else "png", alt=alt)
+    return Output(data=buffer.getvalue(), format="jpeg" if photo else "png", alt=alt)
 
 
 def _with_palette(png):
     """The same picture in at most 256 colours: a quarter of the bytes, no difference that an eye sees in a chart."""
-    from PIL import Image
-
     small = io.BytesIO()
     colours = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     colours.save(small, format="png", optimize=True)
@@ -127,18 +132,25 @@ def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labe
     ----------
     images : sequence of (H, W, 3) or (H, W) arrays, uint8
         Row by row. None leaves a place empty.
-    titles : sequence of str, optional
+    titles : sequence of str, default=None
         One below each picture.
-    columns : int, optional
-        Default: about as many as give a wide rectangle.
-    row_labels, column_labels : sequences of str, optional
-    title : str, optional
-    cell : float
+    columns : int, default=None
+        Pictures in a row. None: as many as make a wide rectangle.
+    row_labels, column_labels : sequence of str, default=None
+        Left of each row and above each column.
+    title : str, default=None
+        Above the grid.
+    cell : float, default=0.95
         Side of one picture in inches.
 
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    DataError
+        Without a picture, or when the numbers of pictures and titles differ.
     """
     images = list(images)
     if not images:
@@ -173,34 +185,33 @@ def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labe
 
 
 @_styled
-def similarity_histogram(similarity, mated, *, threshold=None, xlabel="similarity (cosine)", title=None, bins=80):
+def similarity_histogram(similarity, mated, *, threshold=None, title=None):
     """Histograms of mated and non-mated similarities, each with area 1, and the decision threshold between them.
 
     Parameters
     ----------
     similarity : array (N,)
+        Of N pairs of faces.
     mated : array (N,) bool
-    threshold : float, optional
+        Whether both faces of a pair show the same person.
+    threshold : float, default=None
+        The decision threshold, drawn as a line.
+    title : str, default=None
+        Above the chart.
+
+    Returns
+    -------
+    Figure
     """
     similarity, mated = np.asarray(similarity, float), np.asarray(mated, bool)
-    edges = np.linspace(similarity.min(), similarity.max(), bins + 1)
+    edges = np.linspace(similarity.min(), similarity.max(), 81)
     fig, axis = figure(height=3.2)
-    groups = ((~mated, NON_MATED, "non-mated", "//"), (mated, MATED, "mated", None))
-    for group, colour, name, hatch in groups:
-        axis.hist(
-            similarity[group],
-            edges,
-            density=True,
-            color=colour,
-            alpha=0.55,
-            hatch=hatch,
-            edgecolor=colour,
-            linewidth=0.3,
-            label=f"{name} ({group.sum():,} pairs)",
-        )
+    for group, colour, name, hatch in ((~mated, NON_MATED, "non-mated", "//"), (mated, MATED, "mated", None)):
+        style = {"color": colour, "edgecolor": colour, "alpha": 0.55, "hatch": hatch, "linewidth": 0.3}
+        axis.hist(similarity[group], edges, density=True, label=f"{name} ({group.sum():,} pairs)", **style)
     if threshold is not None:
         axis.axvline(threshold, color="black", linewidth=1.2, label=f"threshold {threshold:.3f}")
-    axis.set(xlabel=xlabel, ylabel="density", title=title)
+    axis.set(xlabel="similarity (cosine)", ylabel="density", title=title)
     axis.legend()
     return fig
 
@@ -212,13 +223,27 @@ def lines(x, series, *, xlabel, ylabel, title=None, percent=False, bands=None, l
     Parameters
     ----------
     x : array (M,)
+        Common to all lines.
     series : dict name -> array (M,)
-    percent : bool
+        The lines, in the order of the legend.
+    xlabel, ylabel : str
+        Names of the axes, with units.
+    title : str, default=None
+        Above the chart.
+    percent : bool, default=False
         The values are shares; the axis shows percent.
-    bands : dict name -> (low, high), optional
-        Intervals to shade.
-    log : bool
+    bands : dict name -> (low, high), default=None
+        Intervals to shade, each end an array (M,).
+    log : bool, default=False
         Logarithmic y axis.
+    height : float, default=3.6
+        Inches.
+    ylim : (float, float), default=None
+        Ends of the y axis; None: chosen by the data.
+
+    Returns
+    -------
+    Figure
     """
     fig, axis = figure(height=height)
     for index, (name, values) in enumerate(series.items()):
@@ -233,32 +258,29 @@ def lines(x, series, *, xlabel, ylabel, title=None, percent=False, bands=None, l
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     if ylim:
         axis.set_ylim(*ylim)
-    place_legend(axis, len(series))
+    if len(series) <= 4:
+        axis.legend()
+    else:  # it would hide the lines
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return fig
 
 
-def place_legend(axis, count):
-    """Inside for few lines; beside the chart where it would hide them."""
-    if count <= 4:
-        axis.legend(loc="best")
-    else:
-        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-
-
 @_styled
-def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, height=5.0):
-    """Error-versus-discard curves on the same pairs, with the random and the oracle curve and all that must be said.
+def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error versus discard"):
+    """Error-versus-discard curves on the same pairs, with the random and the oracle curve and all that defines them.
 
     Parameters
     ----------
     curves : dict name -> evaluation.EDC
         All from the same pairs: the random and the oracle curve, drawn once, must hold for each of them.
-    intervals : dict name -> (low, high) or evaluation.Interval, optional
+    intervals : dict name -> (low, high) or evaluation.Interval, default=None
         Of the normalised pAUC up to `limit`; written into the legend beside the value.
-    limit : float
+    limit : float, default=0.3
         The discard share up to which the legend's pAUC is taken (normalised: chance is 1, lower is better).
-    discard_max : float
+    discard_max : float, default=1.0
         Right end of the x axis.
+    title : str, default="Error versus discard"
+        Above the chart.
 
     Returns
     -------
@@ -278,7 +300,7 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, heigh
             "these curves rest on different pairs, thresholds or conventions and can't share a figure; "
             "draw one figure for each"
         )
-    legend_rows = math.ceil((len(curves) + 2) / 2)
+    height, legend_rows = 5.0, math.ceil((len(curves) + 2) / 2)
     foot_height = 0.24 * (legend_rows + 1) + 0.45
     ratios = {"height_ratios": [height - foot_height, foot_height]}
     fig, (axis, foot) = figure(2, height=height, gridspec_kw=ratios)
@@ -290,7 +312,8 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, heigh
     for index, (name, curve) in enumerate(curves.items()):
         text = f"{name}: {curve.pauc(limit, 'normalised'):.2f}"
         if intervals and name in intervals:
-            low, high = _ends(intervals[name])
+            interval = intervals[name]
+            low, high = (interval.low, interval.high) if hasattr(interval, "low") else interval
             text += f" [{low:.2f}, {high:.2f}]"
         _steps(axis, curve, discard_max, label=text, zorder=3, **line_style(index))
     target = "" if math.isnan(first.fmr) else f" at FMR {first.fmr:g}"
@@ -300,12 +323,14 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title=None, heigh
     axis.set_ylim(0, 1.08 * max(top, first.starting_error, 1e-6))
     for ends in (axis.xaxis, axis.yaxis):
         ends.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set_title(title or "Error versus discard")
+    axis.set_title(title)
     what = f"normalised pAUC up to {limit:.0%}" + (", 95% interval in brackets" if intervals else "")
     foot.axis("off")
     place = {"loc": "upper left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2, "frameon": False}
     foot.legend(*axis.get_legend_handles_labels(), title=what, alignment="left", fontsize=9, title_fontsize=9, **place)
-    foot.text(0, 0, _wrapped(first.caption()), fontsize=8, color="#4D4D4D", va="bottom", transform=foot.transAxes)
+    foot.text(
+        0, 0, textwrap.fill(first.caption(), 105), fontsize=8, color="#4D4D4D", va="bottom", transform=foot.transAxes
+    )
     return fig
 
 
@@ -314,66 +339,69 @@ def _steps(axis, curve, discard_max, **options):
     axis.plot(x, y, drawstyle="default" if curve.linear else "steps-post", **options)
 
 
-def _ends(interval):
-    return (interval.low, interval.high) if hasattr(interval, "low") else interval
-
-
-def _wrapped(text, width=105):
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width))
-
-
 @_styled
-def det(curves, *, title=None, height=4.6):
+def det(curves):
     """Detection error trade-off on probit axes: FNMR against FMR, one line for each recogniser or set.
 
     Parameters
     ----------
     curves : dict name -> verification.DET
         As `verification.det_curve` gives them.
-    """
-    from ..verification import probit
 
-    fig, axis = figure(height=height, width=6.2)
+    Returns
+    -------
+    Figure
+    """
+    fig, axis = figure(height=4.6, width=6.2)
     ticks = np.array([1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5])
-    names = ["0.01%", "0.1%", "1%", "5%", "20%", "50%"]
+    names = [f"{tick:.4g}%" for tick in 100 * ticks]
     for index, (name, curve) in enumerate(curves.items()):
         inside = (curve.fmr > 0) & (curve.fnmr > 0) & (curve.fmr < 1) & (curve.fnmr < 1)
         axis.plot(probit(curve.fmr[inside]), probit(curve.fnmr[inside]), label=name, **line_style(index))
     ends = probit(np.array([5e-5, 0.6]))
     axis.plot(ends, ends, color="#BDBDBD", linewidth=1, label="equal error")
-    axis.set(xticks=probit(ticks), yticks=probit(ticks), xlim=ends, ylim=ends, title=title)
-    axis.set(xlabel="FMR (false match rate)", ylabel="FNMR (false non-match rate)")
-    axis.set_xticklabels(names)
-    axis.set_yticklabels(names)
+    axis.set_xticks(probit(ticks), names)
+    axis.set_yticks(probit(ticks), names)
+    axis.set(xlim=ends, ylim=ends, xlabel="FMR (false match rate)", ylabel="FNMR (false non-match rate)")
     axis.legend()
     return fig
 
 
 @_styled
-def timeline(table, series, *, time="time_s", xlabel="time in the video, seconds", title=None, height=None):
+def timeline(table, series, *, title=None, height=None):
     """Scores over the time of a video, one panel for each; frames without a score leave a gap and a mark.
 
     Parameters
     ----------
     table : DataFrame
-        As `video.score_video` gives it: `time_s`, and where there are `status` and `lost_before`, these are drawn too.
+        As `video.score_video` gives it: one row for each frame, with `time_s`. The columns `status` and `lost_before`
+        are drawn too, if present.
     series : dict column -> label
         What is drawn, from top to bottom.
-    time : str
-        The column of the x axis.
+    title : str, default=None
+        Above the first panel.
+    height : float, default=None
+        Inches; None: by the number of panels.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    DataError
+        When the table has no rows.
     """
     if len(table) == 0:
         raise DataError("no frame to draw")
     fig, axes = figure(len(series), 1, height=height or 1.2 + 1.7 * len(series), sharex=True, squeeze=False)
-    x = table[time].to_numpy(float)
+    x = table["time_s"].to_numpy(float)
     for index, (axis, (column, label)) in enumerate(zip(axes[:, 0], series.items(), strict=True)):
         y = table[column].to_numpy(float)
         axis.plot(x, np.where(np.isfinite(y), y, np.nan), color=PALETTE[index % len(PALETTE)], linewidth=1.4)
         axis.set_ylabel(label)
         _mark_unscored(axis, table, x, np.isfinite(y), labelled=index == 0)
-    axes[-1, 0].set_xlabel(xlabel)
+    axes[-1, 0].set_xlabel("time in the video, seconds")
     if title:
         axes[0, 0].set_title(title)
     if axes[0, 0].get_legend_handles_labels()[0]:
@@ -400,7 +428,7 @@ def _mark_unscored(axis, table, x, scored, labelled):
 
 
 @_styled
-def matrix(table, *, label, limit=None, written=0.0, digits=0, width=9.6, height=None, title=None):
+def matrix(table, *, label, limit=None, written=0.0, digits=0, width=9.6, height=None):
     """A table of changes as a coloured matrix with numbers, zero in the middle of the scale.
 
     Parameters
@@ -409,35 +437,37 @@ def matrix(table, *, label, limit=None, written=0.0, digits=0, width=9.6, height
         Its index stands on the left, its columns below.
     label : str
         What the numbers are; beside the scale.
-    limit : float, optional
-        The scale ends at plus and minus this. Default: the largest number.
-    written : float
+    limit : float, default=None
+        The scale ends at plus and minus this. None: the largest number.
+    written : float, default=0.0
         Numbers smaller than this are left out of the cells.
-    digits : int
+    digits : int, default=0
         Decimals of the numbers.
+    width : float, default=9.6
+        Inches.
+    height : float, default=None
+        Inches; None: by the number of rows.
 
     Returns
     -------
     Figure
     """
-    values = table.to_numpy(float)
-    limit = limit or max(np.nanmax(np.abs(values)), 1e-9)
+    import seaborn  # here: it takes a second, which the command line should not wait for
+
+    limit = limit or max(np.nanmax(np.abs(table.to_numpy(float))), 1e-9)
+    texts = table.map(lambda value: f"{value:.{digits}f}" if abs(value) >= written else "")
     fig, axis = figure(width=width, height=height or 1.4 + 0.24 * len(table))
-    drawn = axis.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value) and abs(value) >= written:
-            colour = "white" if abs(value) > 0.6 * limit else "black"
-            axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=7.5, color=colour)
-    axis.set_xticks(range(table.shape[1]), table.columns, rotation=55, ha="right", rotation_mode="anchor", fontsize=8.5)
-    axis.set_yticks(range(table.shape[0]), table.index, fontsize=8.5)
-    axis.grid(False)
-    axis.set_title(title)
-    fig.colorbar(drawn, label=label, shrink=0.8)
+    scale = {"cmap": "PuOr", "vmin": -limit, "vmax": limit, "cbar_kws": {"label": label, "shrink": 0.8}}
+    seaborn.heatmap(table.astype(float), annot=texts, fmt="", annot_kws={"fontsize": 7.5}, ax=axis, **scale)
+    axis.set_xticks(axis.get_xticks(), table.columns, rotation=55, ha="right", rotation_mode="anchor", fontsize=8.5)
+    axis.set_yticks(axis.get_yticks(), table.index, fontsize=8.5)
+    axis.set(xlabel=None, ylabel=None)
+    axis.grid(False)  # it would show through cells without a number
     return fig
 
 
 @_styled
-def intervals(table, *, xlabel, chance=1.0, groups=None, width=7.4, height=None, title=None):
+def intervals(table, *, xlabel, chance=1.0, groups=None):
     """Values with intervals, one row each from the top down, and the line of chance.
 
     Parameters
@@ -445,27 +475,28 @@ def intervals(table, *, xlabel, chance=1.0, groups=None, width=7.4, height=None,
     table : DataFrame
         Columns `area`, `low`, `high` (or other three, in this order); the index names the rows.
     xlabel : str
-    chance : float
+        Name of the x axis.
+    chance : float, default=1.0
         Where the dotted line stands.
-    groups : dict row -> str, optional
+    groups : dict row -> str, default=None
         Rows of one group share colour and marker; the legend names the groups.
 
     Returns
     -------
     Figure
     """
-    fig, axis = figure(width=width, height=height or 0.9 + 0.21 * len(table))
-    names = list(dict.fromkeys((groups or {}).get(row, "") for row in table.index))
-    for index, name in enumerate(names):
-        rows = [place for place, row in enumerate(table.index) if (groups or {}).get(row, "") == name]
+    fig, axis = figure(width=7.4, height=0.9 + 0.21 * len(table))
+    names = np.array([(groups or {}).get(row, "") for row in table.index], dtype=object)
+    for index, name in enumerate(dict.fromkeys(names)):
+        rows = np.flatnonzero(names == name)
         value, low, high = table.iloc[rows, :3].to_numpy(float).T
-        ends = np.maximum(0, [value - low, high - value])  # a percentile interval need not hold its estimate
+        ends = np.maximum(0, [value - low, high - value])  # a percentile interval need not contain its estimate
         style = {"color": PALETTE[index % len(PALETTE)], "fmt": MARKERS[index % len(MARKERS)], "capsize": 3}
         axis.errorbar(value, rows, xerr=ends, label=name or None, **style)
     axis.axvline(chance, color="black", linewidth=1, linestyle=":")
     axis.set_yticks(range(len(table)), table.index, fontsize=9)
     axis.invert_yaxis()
-    axis.set(xlabel=xlabel, title=title)
+    axis.set(xlabel=xlabel)
     if any(names):
         axis.legend()
     return fig
