@@ -9,10 +9,10 @@ import skimage.data
 from fiqa_lib import components
 from fiqa_lib.components import COMPONENTS, MEASURED, Portrait, measure, measure_faces, message, to_scalar
 from fiqa_lib.components.measures import beside_the_head, colour_distance, mean_lab
-from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import EYE_DISTANCE, SIZE, Detection, DlibHog, extract_faces, landmarks
 from fiqa_lib.masking import POSE_MODEL, POSE_POINTS, Pose, rotation_of
+from fiqa_lib.transforms import degrade
 
 # ------------------------------------------------------------------------------------------------- raw value -> 0..100
 
