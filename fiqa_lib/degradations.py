@@ -4,7 +4,6 @@ from .transforms.degradations import (  # noqa: F401
     CLEAN,
     EYE_MIDPOINT,
     SEVERITIES,
-    apply,
     apply_to_image,
     benchmark,
     canonical_eyes,

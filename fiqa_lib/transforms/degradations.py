@@ -78,43 +78,6 @@ def apply_to_image(image, kind, severity, rng=0, *, eyes=None):
     return _apply_steps(image, [step], eyes)
 
 
-def apply(images, kind, severity, seeds, *, eyes=None):
-    """Degrade several images of one size: `apply_to_image` for each.
-
-    Parameters
-    ----------
-    images : array (N, H, W, 3) uint8
-        RGB.
-    kind : str
-        A name in `KINDS`.
-    severity : float or array (N,)
-        From 0 to 1.
-    seeds : sequence of N int or numpy.random.Generator
-        The randomness of each image.
-    eyes : Eyes, default=None
-        Where the face is in all of them; see `apply_to_image`.
-
-    Returns
-    -------
-    array (N, H, W, 3) uint8
-
-    Raises
-    ------
-    DataError
-        As `apply_to_image`, and when the numbers of images, severities and seeds differ.
-    """
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-        raise DataError(f"images must be uint8 of shape (N, H, W, 3), got {images.dtype} {images.shape}")
-    severities, seeds = _check_severities(severity, len(images)), list(seeds)
-    if len(seeds) != len(images):
-        raise DataError(f"{len(images)} images, but {len(seeds)} seeds; give one seed for each image")
-    result = np.empty_like(images)
-    for i, (image, seed) in enumerate(zip(images, seeds, strict=True)):
-        result[i] = apply_to_image(image, kind, severities[i], seed, eyes=eyes)
-    return result
-
-
 def canonical_eyes(width=SIZE):
     """`Eyes` of the canonical crop when it is enlarged or shrunk to `width` pixels (default: its own size)."""
     scale = width / SIZE
@@ -353,9 +316,10 @@ def _check_severities(severity, n):
 
 
 def _check_levels(severities):
-    levels = sorted(set(_check_severities(list(severities), len(list(severities)))))
+    severities = list(severities)
+    levels = sorted(set(_check_severities(severities, len(severities))))
     if not levels or levels[0] == 0:
-        raise DataError(f"severities must be one or more numbers above 0 and up to 1, got {list(severities)}")
+        raise DataError(f"severities must be one or more numbers above 0 and up to 1, got {severities}")
     return levels
 
 
