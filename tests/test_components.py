@@ -608,7 +608,7 @@ def test_a_face_does_not_depend_on_its_batch(orl):
         ("NaturalColour", "colour_cast", True),
     ],
 )
-def test_raw_values_follow_the_damage(orl, component, kind, rises):
+def test_raw_values_follow_the_degradation(orl, component, kind, rises):
     faces = orl[::40]
     # in the deepest shadow both cheeks are black, and alike again
     levels = (0, 0.25, 0.5) if kind == "uneven_light" else (0, 0.5, 1)

@@ -217,7 +217,7 @@ def test_size_is_taken_from_the_eyes(faces, kind):
     image, near = faces.images[1], dg.canonical_eyes()
     far = near._replace(distance=2 * near.distance)
     results = [dg.apply_to_image(image, kind, 0.5, 0, eyes=eyes) for eyes in (near, far)]
-    if kind in {"sensor_noise", "jpeg"}:  # their grain grows: more of the damage is left after shrinking
+    if kind in {"sensor_noise", "jpeg"}:  # their grain grows: more of it is left after shrinking
         results = [half(half(result)) for result in results]
         image = half(half(image))
     assert difference(results[1], image) > 1.15 * difference(results[0], image)

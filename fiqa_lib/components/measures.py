@@ -69,7 +69,7 @@ class Portrait:
     Attributes
     ----------
     eyes : array (2, 2)
-        Middle of the eye corners: the eye on the picture's left, then on its right.
+        Middle of the corners of each eye: the eye on the picture's left, then on its right.
     distance : float
         Between them.
     chin : float
@@ -190,7 +190,7 @@ def _overlap_of_cheeks(portrait):
 def _colour_of_cheeks(portrait):
     picture = portrait.face[0]
     if all(np.array_equal(picture[..., 0], picture[..., i]) for i in (1, 2)):
-        return 0.0  # a grey picture is not blamed for its colour
+        return 0.0  # a grey picture has no unnatural colour
     cheeks = np.concatenate([picture[zone].reshape(-1, 3) for zone in portrait.zones])
     if len(cheeks) == 0:
         return np.nan
@@ -301,7 +301,7 @@ def beside_the_head(shape, eyes):
     """Mask (H, W) of the background: outside an ellipse of 3.4 x 5.4 eye distances and what is below it.
 
     A guess from the place of the eyes (2, 2) alone, with room for hair. Hats, raised hands and other people count as
-    background, and so does hair that stands far out.
+    background, and so does wide hair.
     """
     distance = float(np.hypot(*(eyes[1] - eyes[0])))
     rows, columns = np.mgrid[: shape[0], : shape[1]]
@@ -426,8 +426,8 @@ def measure_faces(faces):
     """Raw values of aligned faces, for the components that make sense there (`ALIGNED`).
 
     Light, colour, sharpness and expression of the canonical crop, at its scale. How the photograph was framed is gone.
-    `InterEyeDistance` is the photograph's (attribute `inter_eye_px`; NaN without it), whatever happened to the crop
-    since. `HeadPoseRoll` is that of the crop: alignment has taken the head's own roll away (attribute `roll_deg`).
+    `InterEyeDistance` is the photograph's (attribute `inter_eye_px`; NaN without it), even if the crop was degraded
+    since. `HeadPoseRoll` is that of the crop: alignment has removed the head's own roll (attribute `roll_deg`).
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ def show(fig, alt, *, dpi=None):
 
 
 def _with_palette(png):
-    """The same picture in at most 256 colours: a quarter of the bytes, no difference that an eye sees in a chart."""
+    """The same picture in at most 256 colours: a quarter of the bytes, with no visible difference in a chart."""
     small = io.BytesIO()
     colours = Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     colours.save(small, format="png", optimize=True)
@@ -131,7 +131,7 @@ def face_grid(images, titles=None, *, columns=None, row_labels=None, column_labe
     Parameters
     ----------
     images : sequence of (H, W, 3) or (H, W) arrays, uint8
-        Row by row. None leaves a place empty.
+        Row by row. None leaves a cell empty.
     titles : sequence of str, default=None
         One below each picture.
     columns : int, default=None
@@ -434,7 +434,7 @@ def matrix(table, *, label, limit=None, written=0.0, digits=0, width=9.6, height
     Parameters
     ----------
     table : DataFrame of numbers
-        Its index stands on the left, its columns below.
+        Its index names the rows, its columns are named below.
     label : str
         What the numbers are; beside the scale.
     limit : float, default=None

@@ -2,7 +2,7 @@
 
 Rules that hold for every kind in `KINDS`:
 
-- Severity 0 returns the image bit for bit. More severity is more damage, and 1 still shows something.
+- Severity 0 returns the image bit for bit. More severity changes the image more, and 1 still shows something.
 - Lengths are fractions of the inter-eye distance, never pixels. What is bound to a pixel grid (noise, JPEG,
   resolution) uses the grid of the canonical crop, so that a larger copy of a face is degraded by the same amount.
 - Randomness (direction, place, colour, the noise field) is drawn from `random_state`, the face's name and the kind:
@@ -13,7 +13,7 @@ Rules that hold for every kind in `KINDS`:
 - A grey picture (R = G = B) stays grey, as if a grey camera had taken it. Only `colour_cast` tints it.
 
 `KINDS` is ordered as a photograph comes about (scene, light, lens, sensor, file, alignment), and kinds that occur
-together are applied in that order. The kinds themselves stand in `kinds`.
+together are applied in that order. The kinds themselves are in `kinds`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The kinds of degradation, by name: each is a function, in the order in which a photograph comes about.
 
-To find or change a kind, look for the function of its name. The rules that all kinds keep stand in `degradations`.
+To find or change a kind, look for the function of its name. The rules for all kinds are in `degradations`.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _paint(colour, channels):
 
 
 def _noise_field(shape, rng, eyes):
-    """Standard normal noise (H, W, C) whose grains are one pixel of the canonical crop, whatever the image's size."""
+    """Standard normal noise (H, W, C) whose grains are one pixel of the canonical crop, for images of any size."""
     height, width, channels = shape
     scale = EYE_DISTANCE / eyes.distance
     if abs(scale - 1) < 1e-3:

@@ -47,7 +47,7 @@ def image_seeds(images, *keys):
     Parameters
     ----------
     images : array (N, H, W, 3) uint8
-        Equal pictures get equal seeds, whatever their place in the batch.
+        Equal pictures get equal seeds, at any place in the batch.
     *keys : int or str
         Anything that distinguishes draws or methods, such as a random state.
 
@@ -121,7 +121,7 @@ def _positions(images):
 
 
 def mirror(images):
-    """Each face mirrored about the line between its eyes (not about the middle of the crop, half a pixel beside it)."""
+    """Aligned faces (N, H, W, C), each mirrored about the middle of its eyes: half a pixel beside the crop's middle."""
     mirrored = images[:, :, ::-1]
     shift = round(2 * CENTRE[0]) - (images.shape[2] - 1)
     return np.roll(mirrored, shift, axis=2) if shift else mirrored.copy()
