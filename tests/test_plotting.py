@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
@@ -111,3 +113,10 @@ def test_an_interval_that_does_not_hold_its_estimate_ends_there():
     axis = plotting.intervals(table, xlabel="area").axes[0]
     ends = [part[:, 0].tolist() for container in axis.containers for bar in container[2] for part in bar.get_segments()]
     np.testing.assert_allclose(ends, [[0.8, 0.9], [0.1, 0.2]])
+
+
+def test_the_command_line_plots_without_what_only_notebooks_need():
+    code = (
+        "import sys, fiqa_lib.course.plotting; print(*sorted({'seaborn', 'ipywidgets', 'IPython'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
