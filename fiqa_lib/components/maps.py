@@ -290,7 +290,20 @@ def to_scalars(raws):
 
 
 def message(component, raw):
-    """What to do about a raw value: one sentence, or "" where nothing needs to be done."""
+    """What to do about a raw value.
+
+    Parameters
+    ----------
+    component : str
+        A name in `COMPONENTS`.
+    raw : float
+        Raw value.
+
+    Returns
+    -------
+    str
+        One sentence, or "" where nothing needs to be done.
+    """
     known, scalar = _known(component), to_scalar(component, raw)
     if scalar < 0:
         return "Could not be assessed."

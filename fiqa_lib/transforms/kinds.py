@@ -99,13 +99,13 @@ def to_uint8(image):
 
 
 def to_linear(encoded):
-    """Encoded sRGB 0..255 -> linear light 0..1, float32 of the same shape. Values outside are clipped."""
+    """Encoded sRGB 0..255 (array of any shape) -> linear light 0..1, float32. Values outside are clipped."""
     x = np.clip(np.asarray(encoded, np.float32) / 255, 0, 1)
     return np.where(x <= 0.04045, x / 12.92, _power((x + 0.055) / 1.055, 2.4))
 
 
 def to_encoded(linear):
-    """Linear light 0..1 -> encoded sRGB 0..255, float32, not rounded. Values outside are clipped, as a sensor does."""
+    """Linear light 0..1 (array of any shape) -> encoded sRGB 0..255, float32, not rounded. Clipped, as by a sensor."""
     x = np.clip(np.asarray(linear, np.float32), 0, 1)
     return 255 * np.where(x <= 0.0031308, x * 12.92, 1.055 * _power(x, 1 / 2.4) - 0.055)
 
