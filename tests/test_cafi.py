@@ -6,12 +6,12 @@ from sklearn.base import clone
 from fiqa_lib import masking
 from fiqa_lib.cli import main
 from fiqa_lib.datasets import split_by_identity
-from fiqa_lib.degradations import benchmark, degrade
 from fiqa_lib.errors import DataError
-from fiqa_lib.faces import Faces
+from fiqa_lib.faces import Faces, extract_faces
 from fiqa_lib.images import write_image
 from fiqa_lib.scorers.cafi import Cafi, calibrate_gate
 from fiqa_lib.scorers.ser_fiq import SerFiq
+from fiqa_lib.transforms import benchmark, degrade
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +105,11 @@ def test_landmarks_that_no_head_explains_cost_the_pose_only(fitted, people, monk
     assert table[["yaw", "pitch", "roll"]].isna().all(axis=None) and table.score.notna().all()
 
 
-def test_photographs(fitted, orl_images):
-    scorer = with_settings(fitted, min_size=112, gate=None)
-    small = scorer.assess_photograph(orl_images[0])
-    assert small.status == "refused" and "92 x 112" in small.reason and np.isnan(small.score)
-    empty = scorer.assess_photograph(np.full((300, 200, 3), 90, np.uint8))
-    assert empty.status == "no_face" and "no face was found" in empty.reason and np.isnan(empty.score)
-    large = np.repeat(np.repeat(orl_images[0], 3, 0), 3, 1)
-    good = scorer.assess_photograph(large)
+def test_a_photograph_that_is_large_enough(fitted, orl_images):
+    faces = extract_faces(np.repeat(np.repeat(orl_images[0], 3, 0), 3, 1))
+    good = with_settings(fitted, min_size=112, gate=None).assess(faces).iloc[0]
     assert good.status == "ok" and 0 <= good.score < 1.5 and good.reason == ""
     assert max(abs(good.yaw), abs(good.pitch), abs(good.roll)) < 40
-    assert list(good.index) == list(small.index) == ["score", "status", "reason", "gate", "yaw", "pitch", "roll"]
 
 
 def test_roll_that_alignment_took_out_is_given_back(fitted, people):

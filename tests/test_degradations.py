@@ -1,4 +1,4 @@
-"""What `fiqa_lib.degradations` promises, on real faces: monotone, repeatable, size-relative, honest about names."""
+"""What `transforms.degradations` promises, on real faces: monotone, repeatable, size-relative, honest about names."""
 
 import importlib.metadata
 import os
@@ -13,9 +13,11 @@ import skimage.data
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from fiqa_lib import degradations as dg
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import SIZE, Faces
+from fiqa_lib.transforms import degradations as dg
+from fiqa_lib.transforms import kinds
+from fiqa_lib.transforms.kinds import to_encoded, to_linear
 
 ALL = list(dg.KINDS)
 RANDOM = [k for k in ALL if k not in {"gaussian_blur", "defocus_blur", "over_exposure", "low_resolution", "jpeg"}]
@@ -48,6 +50,11 @@ def faces():
 
 def flat(level, n=1, size=SIZE):
     return np.full((n, size, size, 3), level, np.uint8)
+
+
+def applied(images, kind, severity, seeds):
+    pairs = zip(images, seeds, strict=True)
+    return np.array([dg.apply_to_image(image, kind, severity, seed) for image, seed in pairs])
 
 
 def half(image):
@@ -135,8 +142,8 @@ def test_degradation_grows_without_jumps(faces, kind):
 
 @pytest.mark.parametrize("kind", ["sensor_noise", "shot_noise", "low_light"])
 def test_the_noise_field_does_not_change_with_severity(kind):
-    a, b = (dg.apply(flat(120), kind, s, [3]).astype(float).ravel() for s in (0.3, 0.5))
-    other = dg.apply(flat(120), kind, 0.5, [4]).astype(float).ravel()
+    a, b = (applied(flat(120), kind, s, [3]).astype(float).ravel() for s in (0.3, 0.5))
+    other = applied(flat(120), kind, 0.5, [4]).astype(float).ravel()
     assert np.corrcoef(a, b)[0, 1] > 0.85
     assert abs(np.corrcoef(a, other)[0, 1]) < 0.05
 
@@ -170,7 +177,7 @@ def test_kinds_without_chance_need_no_seed(faces, kind):
 
 def test_another_process_makes_the_same_picture():
     code = (
-        "import numpy as np; from fiqa_lib import degradations as dg; from fiqa_lib.faces import Faces\n"
+        "import numpy as np; from fiqa_lib.transforms import degradations as dg; from fiqa_lib.faces import Faces\n"
         "image = (np.arange(192 * 192 * 3) * 7 % 251).astype(np.uint8).reshape(1, 192, 192, 3)\n"
         "made = dg.benchmark(Faces(image, ['p'], ['n']), copies=6, random_state=5)\n"
         "print(made.names.tolist(), made.images.astype(int).sum(axis=(1, 2, 3)).tolist())"
@@ -210,7 +217,7 @@ def test_size_is_taken_from_the_eyes(faces, kind):
     image, near = faces.images[1], dg.canonical_eyes()
     far = near._replace(distance=2 * near.distance)
     results = [dg.apply_to_image(image, kind, 0.5, 0, eyes=eyes) for eyes in (near, far)]
-    if kind in {"sensor_noise", "jpeg"}:  # their grain grows: more of the damage is left after shrinking
+    if kind in {"sensor_noise", "jpeg"}:  # their grain grows: more of it is left after shrinking
         results = [half(half(result)) for result in results]
         image = half(half(image))
     assert difference(results[1], image) > 1.15 * difference(results[0], image)
@@ -230,23 +237,23 @@ def test_canonical_eyes_follow_the_size():
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (7, 6), (4, 6, 1), (2, 4, 6, 3)])
 def test_transfer_function_is_srgb(shape):
     x = np.random.default_rng(0).uniform(0, 255, shape)
-    linear = dg.to_linear(x)
+    linear = to_linear(x)
     u = x / 255
     assert linear.shape == shape and linear.dtype == np.float32
     expected = np.where(u <= 0.04045, u / 12.92, ((u + 0.055) / 1.055) ** 2.4)
     np.testing.assert_allclose(linear, expected, rtol=2e-5, atol=1e-7)
-    np.testing.assert_allclose(dg.to_encoded(linear), x, atol=2e-3)
+    np.testing.assert_allclose(to_encoded(linear), x, atol=2e-3)
 
 
 def test_every_grey_level_survives_the_way_to_linear_light_and_back():
     levels = np.arange(256, dtype=np.uint8)
-    assert np.array_equal(np.rint(dg.to_encoded(dg.to_linear(levels))), levels)
+    assert np.array_equal(np.rint(to_encoded(to_linear(levels))), levels)
 
 
 @pytest.mark.parametrize("kind", ["gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "rotation", "pose"])
 @pytest.mark.parametrize("level", [0, 1, 127, 254, 255])
 def test_flat_pictures_stay_as_they_are(kind, level):
-    assert np.array_equal(dg.apply(flat(level), kind, 0.8, [0]), flat(level))
+    assert np.array_equal(applied(flat(level), kind, 0.8, [0]), flat(level))
 
 
 @pytest.mark.parametrize("kind", sorted(set(ALL) - {"mask", "sunglasses", "occlusion", "uneven_light"}))
@@ -267,22 +274,22 @@ def test_blur_and_exposure_work_in_linear_light():
     assert abs(int(blurred.mean()) - 188) <= 1  # half the light is grey 188, not 128
     ramp = np.broadcast_to(np.arange(SIZE, dtype=np.uint8)[:, None], (SIZE, SIZE, 3)).copy()
     one_stop = dg.apply_to_image(ramp, "over_exposure", severity_of("over_exposure", 1))
-    np.testing.assert_allclose(one_stop, np.rint(dg.to_encoded(2 * dg.to_linear(ramp))), atol=0)
+    np.testing.assert_allclose(one_stop, np.rint(to_encoded(2 * to_linear(ramp))), atol=0)
     assert (one_stop >= ramp).all()
 
 
 def test_noise_is_rounded_not_cut_off():
     """Read noise on flat grey leaves the mean light as it is; cutting off decimals would lose half a grey level."""
-    noisy = dg.to_linear(dg.apply(flat(120, 8), "sensor_noise", 0.2, range(8)))
-    level, sigma = dg.to_linear(120), dg.KINDS["sensor_noise"].value(0.2)
+    noisy = to_linear(applied(flat(120, 8), "sensor_noise", 0.2, range(8)))
+    level, sigma = to_linear(120), dg.KINDS["sensor_noise"].value(0.2)
     assert noisy.mean() == pytest.approx(level, rel=1e-3)
     assert noisy.std() == pytest.approx(sigma, rel=0.02)
 
 
 @pytest.mark.parametrize("level", [60, 120, 200])
 def test_shot_noise_is_that_of_photons(level):
-    noisy = dg.to_linear(dg.apply(flat(level, 4), "shot_noise", 0.4, range(4)))
-    light, sigma = float(dg.to_linear(level)), dg.KINDS["shot_noise"].value(0.4)
+    noisy = to_linear(applied(flat(level, 4), "shot_noise", 0.4, range(4)))
+    light, sigma = float(to_linear(level)), dg.KINDS["shot_noise"].value(0.4)
     assert noisy.mean() == pytest.approx(light, rel=5e-3)
     assert noisy.std() == pytest.approx(sigma * np.sqrt(light), rel=0.03)
 
@@ -290,7 +297,7 @@ def test_shot_noise_is_that_of_photons(level):
 @pytest.mark.parametrize("mean", [0.0, 0.05, 0.5, 1, 3.9, 4.1, 10, 200, 1e4])
 def test_photons_are_quantiles_of_the_poisson_distribution(mean):
     normal = np.random.default_rng(1).standard_normal(50_000).astype(np.float32)
-    counts = dg._photons(np.full(normal.shape, mean, np.float32), normal)
+    counts = kinds._photons(np.full(normal.shape, mean, np.float32), normal)
     exact = stats.poisson.ppf(stats.norm.cdf(normal.astype(float)), mean)
     if mean < 4:
         assert np.array_equal(counts, np.maximum(exact, 0))
@@ -303,7 +310,7 @@ def test_photons_are_quantiles_of_the_poisson_distribution(mean):
 def test_low_light_is_darker_and_noisier_at_every_step():
     means, ratios = [], []
     for severity in np.linspace(0.05, 1, 12):
-        light = dg.to_linear(dg.apply(flat(150), "low_light", severity, [0]))
+        light = to_linear(applied(flat(150), "low_light", severity, [0]))
         means.append(light.mean())
         ratios.append(light.std() / light.mean())
     assert np.diff(means).max() < 0
@@ -325,8 +332,8 @@ def test_colour_cast_tints_grey_and_colour_and_keeps_the_light(faces):
     assert (balance.max(axis=1) / balance.min(axis=1) > 1.15).all()
     grey = flat(100)
     for seed in range(6):
-        light = dg.to_linear(dg.apply(grey, "colour_cast", 0.3, [seed]))[0, 0, 0]
-        assert light @ [0.2126, 0.7152, 0.0722] == pytest.approx(float(dg.to_linear(100)), rel=0.01)
+        light = to_linear(applied(grey, "colour_cast", 0.3, [seed]))[0, 0, 0]
+        assert light @ [0.2126, 0.7152, 0.0722] == pytest.approx(float(to_linear(100)), rel=0.01)
 
 
 @pytest.mark.parametrize("index", [0, 5])
@@ -453,50 +460,18 @@ def test_uneven_light_darkens_one_side_more(faces):
 
 def test_haze_compresses_the_light_about_the_air(faces):
     d = dg.KINDS["low_contrast"]
-    before, after = dg.to_linear(faces.images[0]), dg.to_linear(dg.apply(faces.images[:1], "low_contrast", 0.4, [0])[0])
+    before, after = to_linear(faces.images[0]), to_linear(applied(faces.images[:1], "low_contrast", 0.4, [0])[0])
     slope, _ = np.polyfit(before.ravel(), after.ravel(), 1)
     assert slope == pytest.approx(d.value(0.4), rel=0.02)
 
 
-# --- Faces in, Faces out -----------------------------------------------------------------------------------------
+# --- pictures of any size and place ------------------------------------------------------------------------------
 
 
-def test_degrade_names_and_describes_what_it_did(faces):
-    result = dg.degrade(faces, "jpeg", [0.4, 0.125, 1, 0, 0.2, 1 / 3])
-    tails = ["0.40", "0.125", "1.00", "0.00", "0.20", "0.333333"]
-    assert list(result.names) == [f"{name}|jpeg={tail}" for name, tail in zip(faces.names, tails, strict=True)]
-    assert list(result.identities) == list(faces.identities)
-    table = result.attributes
-    assert list(table["kind"]) == ["jpeg"] * 3 + ["clean"] + ["jpeg"] * 2
-    assert list(table["severity"]) == [0.4, 0.125, 1, 0, 0.2, 1 / 3]
-    assert list(table["source"]) == list(faces.names)
-    assert list(table["score"]) == list(faces.attributes["score"])
-    assert list(faces.attributes) == ["score", "group"]  # the argument is left alone
-
-
-def test_faces_degraded_twice_remember_both(faces):
-    twice = dg.degrade(dg.degrade(faces[:2], "low_light", 0.5), "jpeg", [0.2, 0])
-    assert list(twice.names) == ["s2|low_light=0.50|jpeg=0.20", "s5|low_light=0.50|jpeg=0.00"]
-    assert list(twice.attributes["kind"]) == ["low_light+jpeg", "low_light"]
-    np.testing.assert_allclose(twice.attributes["severity"], [1 - 0.5 * 0.8, 0.5])
-    assert list(twice.attributes["source"]) == ["s2", "s5"]
-
-
-def test_a_source_column_of_another_meaning_is_replaced(faces):
-    labelled = faces.with_attributes(source="camera 7")
-    assert list(dg.degrade(labelled, "jpeg", 0.5).attributes["source"]) == list(faces.names)
-
-
-def test_no_faces_give_no_faces(faces):
-    none = faces[:0]
-    assert len(dg.degrade(none, "jpeg", 0.5)) == len(dg.degrade(none, "jpeg", [])) == 0
-    assert len(dg.benchmark(none)) == len(dg.random_degradations(none, 3)) == 0
-
-
-def test_apply_is_degrade_without_the_names(faces):
-    seeds = [dg._stream(7, name, "occlusion") for name in faces.names]
+def test_apply_to_image_is_degrade_without_the_names(faces):
+    seeds = [dg._generator(7, name, "occlusion") for name in faces.names]
     expected = dg.degrade(faces, "occlusion", 0.5, random_state=7).images
-    assert np.array_equal(dg.apply(faces.images, "occlusion", 0.5, seeds), expected)
+    assert np.array_equal(applied(faces.images, "occlusion", 0.5, seeds), expected)
 
 
 def test_pictures_of_any_size_can_be_degraded(faces):
@@ -517,79 +492,6 @@ def test_a_face_outside_the_picture_is_no_crash(faces, kind):
 def test_impossible_eyes_are_refused(faces, eyes):
     with pytest.raises(DataError, match="eyes"):
         dg.apply_to_image(faces.images[0], "mask", 0.5, eyes=eyes)
-
-
-# --- benchmark and training sets ---------------------------------------------------------------------------------
-
-
-def test_benchmark_has_each_face_clean_and_in_several_copies(faces):
-    made = dg.benchmark(faces, copies=5, random_state=3)
-    assert len(made) == 6 * len(faces)
-    table = made.attributes.assign(identity=made.identities)
-    assert list(table["source"]) == list(np.repeat(faces.names, 6))
-    clean = table["kind"] == "clean"
-    assert list(made.names[clean]) == list(faces.names)
-    assert np.array_equal(made.images[clean], faces.images)
-    for source, group in table[~clean].groupby("source"):
-        assert group["kind"].nunique() == 5
-        assert sorted(group["severity"]) == list(dg.SEVERITIES)
-        assert set(group["identity"]) == {source}
-
-
-def test_benchmark_copies_are_those_of_degrade(faces):
-    made = dg.benchmark(faces[:3], copies=4, random_state=3)
-    for i, row in enumerate(made.attributes.itertuples()):
-        if row.kind != "clean":
-            alone = dg.degrade(faces[faces.names == row.source], row.kind, row.severity, random_state=3)
-            assert made.names[i] == alone.names[0]
-            assert np.array_equal(made.images[i], alone.images[0])
-
-
-def test_benchmark_of_every_combination_and_of_many_copies(faces):
-    full = dg.benchmark(faces[:2], ["jpeg", "mask"], [0.5, 1.0], copies=None)
-    assert len(full) == 2 * (1 + 4)
-    many = dg.benchmark(faces[:2], ["jpeg", "mask"], [0.5, 1.0], copies=4)
-    assert sorted(many.names) == sorted(full.names)
-    three = dg.benchmark(faces[:1], ["jpeg", "mask"], [0.2, 0.5, 1.0], copies=3).attributes.iloc[1:]
-    assert three["kind"].nunique() == 2 and not three.duplicated(["kind", "severity"]).any()
-    assert len(dg.benchmark(faces, copies=0)) == len(faces)
-
-
-def test_benchmark_of_a_face_does_not_depend_on_the_others(faces):
-    whole, part = dg.benchmark(faces, random_state=1), dg.benchmark(faces[[3]], random_state=1)
-    mine = whole[(whole.attributes["source"] == faces.names[3]).to_numpy()]
-    assert list(mine.names) == list(part.names)
-    assert np.array_equal(mine.images, part.images)
-
-
-def test_random_degradations_mix_and_describe(faces):
-    made = dg.random_degradations(faces, 12, max_together=3, random_state=2)
-    assert len(made) == 12 * len(faces) == len(set(made.names))
-    together = made.attributes["kind"].str.count("[+]") + 1
-    assert set(together) == {1, 2, 3}
-    assert not (made.attributes["kind"] == "clean").any()
-    order = {kind: i for i, kind in enumerate(ALL)}
-    for name, row in zip(made.names, made.attributes.itertuples(), strict=True):
-        parts = [part.split("=") for part in name.split(":")[1].split("+")]
-        kinds = [kind for kind, _ in parts]
-        assert row.kind == "+".join(kinds)
-        assert kinds == sorted(set(kinds), key=order.get)
-        assert row.severity == pytest.approx(1 - np.prod([1 - float(s) for _, s in parts]))
-        assert all(float(s) in dg.SEVERITIES for _, s in parts)
-
-
-def test_random_degradations_grow_without_changing(faces):
-    few, many = (dg.random_degradations(faces[:3], n, max_together=2, random_state=2) for n in (2, 5))
-    rows = [face * 5 + copy for face in range(3) for copy in range(2)]
-    assert list(many.names[rows]) == list(few.names)
-    assert np.array_equal(many.images[rows], few.images)
-    alone = dg.random_degradations(faces[2], 5, max_together=2, random_state=2)
-    assert np.array_equal(alone.images, many.images[10:])
-
-
-def test_copies_of_one_kind_differ(faces):
-    made = dg.random_degradations(faces[:1], 4, ["occlusion"], [0.6])
-    assert len({image.tobytes() for image in made.images}) == 4
 
 
 # --- errors ------------------------------------------------------------------------------------------------------
@@ -624,14 +526,10 @@ def test_one_bad_severity_among_good_ones_is_refused(faces):
 def test_other_images_are_refused(image):
     with pytest.raises(DataError, match="uint8"):
         dg.apply_to_image(image, "jpeg", 0.5)
-    with pytest.raises(DataError, match="uint8"):
-        dg.apply(image[None], "jpeg", 0.5, [0])
 
 
 def test_wrong_numbers_are_refused(faces):
     for call, word in (
-        (lambda: dg.apply(faces.images, "jpeg", 0.5, [1, 2]), "2 seeds"),
-        (lambda: dg.apply(faces.images, "jpeg", [0.5, 0.5], range(6)), "severity"),
         (lambda: dg.degrade(faces, "jpeg", 0.5, random_state=None), "random_state"),
         (lambda: dg.benchmark(faces, random_state=0.5), "random_state"),
         (lambda: dg.benchmark(faces, severities=[0, 0.5]), "severities"),

@@ -1,4 +1,4 @@
-"""The voice of the notebooks: start, record, check."""
+"""What every notebook calls: start, record, check."""
 
 import functools
 import re
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fiqa_lib import exercises, lesson
+from fiqa_lib import exercises
+from fiqa_lib.course import lesson
 
 
 @pytest.fixture

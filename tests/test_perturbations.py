@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from fiqa_lib import perturbations as p
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import CANONICAL_EYES, EYE_DISTANCE
+from fiqa_lib.transforms import perturbations as p
 
 KINDS = [*p.PERTURBATIONS, *p.PRESETS]
 

@@ -13,10 +13,10 @@ import pytest
 from browser import Browser, needs_browser
 from scipy.stats import percentileofscore
 
-from fiqa_lib import playground as module
-from fiqa_lib.degradations import KINDS, degrade
-from fiqa_lib.playground import Playground, fast_scorers, percentile
+from fiqa_lib.course import playground as module
+from fiqa_lib.course.playground import Playground, fast_scorers, percentile
 from fiqa_lib.scorers import SCORERS, Scorer
+from fiqa_lib.transforms import KINDS, degrade
 from tools.environment import ROOT
 
 NOTEBOOK = ROOT / "notebooks" / "23_playground.ipynb"
@@ -60,10 +60,10 @@ def made(costs, monkeypatch):
 
 
 def test_fast_is_what_was_measured_to_be_fast(orl, monkeypatch):
-    scorers = made({"dear": 0.5, "cheap": 0.01, "middle": 0.1, "next": 0.12}, monkeypatch)
+    scorers = made({"costly": 0.5, "cheap": 0.01, "middle": 0.1, "next": 0.12}, monkeypatch)
     chosen, costs = fast_scorers(orl[:1], budget=0.2, scorers=scorers)
-    assert list(chosen) == ["cheap", "middle"] and set(costs) == {"dear", "cheap", "middle", "next"}
-    assert list(fast_scorers(orl[:1], budget=1, scorers=scorers)[0]) == ["cheap", "middle", "next", "dear"]
+    assert list(chosen) == ["cheap", "middle"] and set(costs) == {"costly", "cheap", "middle", "next"}
+    assert list(fast_scorers(orl[:1], budget=1, scorers=scorers)[0]) == ["cheap", "middle", "next", "costly"]
     assert fast_scorers(orl[:1], budget=0.001, scorers=scorers)[0] == {}
 
 

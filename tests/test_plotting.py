@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
@@ -6,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fiqa_lib import evaluation, plotting, verification
+from fiqa_lib import evaluation, verification
+from fiqa_lib.course import plotting
 from fiqa_lib.errors import DataError
 
 
@@ -89,10 +92,10 @@ def test_face_grid_refuses_what_does_not_fit(orl):
 def test_matrix_writes_what_is_large_enough():
     table = pd.DataFrame([[3.0, -60.0, np.nan], [90.0, 4.9, 5.0]], index=["a", "b"], columns=["x", "y", "z"])
     axis = plotting.matrix(table, label="points", limit=100, written=5).axes[0]
-    written = {tuple(map(int, text.get_position())): text.get_text() for text in axis.texts}
+    written = {tuple(map(int, text.get_position())): text.get_text() for text in axis.texts if text.get_text()}
     assert written == {(1, 0): "-60", (0, 1): "90", (2, 1): "5"}
     assert [text.get_text() for text in axis.get_yticklabels()] == ["a", "b"]
-    assert plotting.matrix(table, label="points").axes[0].images[0].get_clim() == (-90, 90)
+    assert plotting.matrix(table, label="points").axes[0].collections[0].get_clim() == (-90, 90)
 
 
 def test_intervals_stand_in_the_order_of_the_table():
@@ -110,3 +113,10 @@ def test_an_interval_that_does_not_hold_its_estimate_ends_there():
     axis = plotting.intervals(table, xlabel="area").axes[0]
     ends = [part[:, 0].tolist() for container in axis.containers for bar in container[2] for part in bar.get_segments()]
     np.testing.assert_allclose(ends, [[0.8, 0.9], [0.1, 0.2]])
+
+
+def test_the_command_line_plots_without_what_only_notebooks_need():
+    code = (
+        "import sys, fiqa_lib.course.plotting; print(*sorted({'seaborn', 'ipywidgets', 'IPython'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

@@ -10,12 +10,12 @@ import pandas as pd
 from skimage.color import xyz2lab
 from skimage.measure import blur_effect
 
-from ..degradations import to_linear
 from ..errors import DataError
 from ..faces import EYE_DISTANCE, SIZE, DlibHog, Faces, align, credible, landmarks, reduce_image, similarity_transform
 from ..masking import CANONICAL_BOX, head_pose, hull_mask
 from ..recognition.base import crops_of
 from ..scorers.pixels import face_window
+from ..transforms import to_linear
 from .maps import COMPONENTS, message, to_scalar
 
 MEASURED = tuple(name for name, c in COMPONENTS.items() if not c.needs)
@@ -30,13 +30,11 @@ ALIGNED = tuple(
 
 ALIGNED_SIZE = 616
 """Side of the standard's aligned face, in which light and colour are measured."""
+# There: eye on the picture's left and right, tip of the nose, corner of the mouth on the picture's left and right
 _ALIGNED_POINTS = np.array([[251, 272], [364, 272], [308, 336], [262, 402], [355, 402]], float)
-"""There: eye on the picture's left and right, tip of the nose, corner of the mouth on the picture's left and right."""
-_BACKGROUND = (354, 292)
-"""Width and height of the part of the aligned face, reduced, over which the background is judged."""
+_BACKGROUND = (354, 292)  # width and height of the part of the aligned face, reduced, where the background is judged
 _BACKGROUND_SCALE = 354 / (ALIGNED_SIZE - 2 * 62)
-_BACKGROUND_LEAST = 0.05
-"""Less than this share of it beside the head is too little to judge."""
+_BACKGROUND_LEAST = 0.05  # less than this share of it beside the head is too little to judge
 
 # Linear sRGB to CIE XYZ for the white D50 (Bradford-adapted): the CIELAB of the standard
 _TO_XYZ_D50 = np.array([[0.43605, 0.38508, 0.14309], [0.22249, 0.71689, 0.06062], [0.01393, 0.09710, 0.71419]])
@@ -46,7 +44,7 @@ _LINEAR = to_linear(np.arange(256)).astype(np.float64)
 _LIDS = ((37, 41), (38, 40)), ((43, 47), (44, 46))
 _INNER_LIPS = (61, 67), (62, 66), (63, 65)
 _FIVE = (45, 42, 36, 39, 33)  # the points of dlib's 5-point model, from which the canonical crop is aligned
-_MOST = 512  # pixels of a side of the face in which JPEG blocks are looked for
+_BLOCKS_SIDE = 512  # JPEG blocks are looked for in a square of at most this side, in pixels
 
 
 def luminance(image):
@@ -56,19 +54,21 @@ def luminance(image):
 
 
 class Portrait:
-    """A photograph with the 68 landmarks of its face, and what the measures share. Computed when asked for.
+    """A photograph with the 68 landmarks of its face, and what several measures use. Computed at first access.
 
     Parameters
     ----------
-    image : array (H, W, 3) uint8 RGB
-    points : array (68, 2), (x, y) in pixels
-    areas : sequence of float, optional
+    image : array (H, W, 3) uint8
+        RGB.
+    points : array (68, 2)
+        Landmarks (x, y) in pixels.
+    areas : sequence of float, default=()
         Areas of all faces in the photograph, the largest first.
 
     Attributes
     ----------
     eyes : array (2, 2)
-        Middle of the eye corners: the eye on the picture's left, then on its right.
+        Middle of the corners of each eye: the eye on the picture's left, then on its right.
     distance : float
         Between them.
     chin : float
@@ -77,7 +77,7 @@ class Portrait:
     Raises
     ------
     DataError
-        When the landmarks are no 68 finite points, or eyes or chin coincide.
+        When the landmarks are not 68 finite points, or eyes or chin coincide.
     """
 
     def __init__(self, image, points, areas=()):
@@ -96,8 +96,8 @@ class Portrait:
     def pose(self):
         """`masking.Pose`, or None where no pose explains the landmarks.
 
-        The face is put into the middle of a square as wide as the canonical crop for its eyes. So the angles depend
-        neither on the size of the photograph nor on where in it the face is.
+        The face is put into the middle of a square as wide as the canonical crop for its eyes, so that the angles do
+        not depend on the size of the photograph or on the place of the face in it.
         """
         scale = EYE_DISTANCE / self.distance
         centred = (self.points - self.points.mean(0)) * scale + (SIZE - 1) / 2
@@ -162,15 +162,14 @@ class Portrait:
 
 
 def _of_histogram(measure):
-    return lambda portrait: float("nan") if portrait.histogram is None else float(measure(portrait.histogram))
+    return lambda portrait: np.nan if portrait.histogram is None else float(measure(portrait.histogram))
 
 
-def _mean(shares):
-    return shares @ (np.arange(256) / 255)
+_LEVELS = np.arange(256) / 255
 
 
 def _variance(shares):
-    return shares @ (np.arange(256) / 255 - _mean(shares)) ** 2
+    return shares @ (_LEVELS - shares @ _LEVELS) ** 2
 
 
 def _entropy(shares):
@@ -182,7 +181,7 @@ def _overlap_of_cheeks(portrait):
     _, light, _, _ = portrait.face
     left, right = (light[zone].ravel() for zone in portrait.zones)
     if min(left.size, right.size) == 0:
-        return float("nan")
+        return np.nan
     shares = [np.bincount(part, minlength=256) / part.size for part in (left, right)]
     return float(np.minimum(*shares).sum())
 
@@ -190,15 +189,15 @@ def _overlap_of_cheeks(portrait):
 def _colour_of_cheeks(portrait):
     picture = portrait.face[0]
     if all(np.array_equal(picture[..., 0], picture[..., i]) for i in (1, 2)):
-        return 0.0  # a grey picture is not blamed for its colour
+        return 0.0  # a grey picture has no unnatural colour
     cheeks = np.concatenate([picture[zone].reshape(-1, 3) for zone in portrait.zones])
     if len(cheeks) == 0:
-        return float("nan")
+        return np.nan
     return colour_distance(*mean_lab(cheeks)[1:])
 
 
 def mean_lab(pixels):
-    """CIELAB (white D50) of the mean of sRGB pixels (..., 3) 0..255: array L, a, b."""
+    """CIELAB (white D50) of the mean of sRGB pixels (..., 3) in 0..255: array (L, a, b)."""
     mean = np.asarray(pixels, float).reshape(-1, 3).mean(0)
     return xyz2lab(_TO_XYZ_D50 @ to_linear(mean).astype(float), illuminant="D50")
 
@@ -214,52 +213,50 @@ def _largest_gap(points, pairs):
     return max(float(np.hypot(*(points[i] - points[j]))) for i, j in pairs)
 
 
-def _eyes_open(portrait):
-    return min(_largest_gap(portrait.points, pairs) for pairs in _LIDS) / portrait.chin
-
-
-def _mouth(portrait):
-    return _largest_gap(portrait.points, _INNER_LIPS) / portrait.chin
-
-
 def _pixels_between_eyes(portrait):
     if portrait.pose is None:
-        return float("nan")
+        return np.nan
     return portrait.distance / float(np.cos(np.radians(min(abs(portrait.pose.yaw), 60.0))))  # beyond, a guess
 
 
 def _pose_angle(axis):
-    return lambda portrait: float("nan") if portrait.pose is None else getattr(portrait.pose, axis)
+    return lambda portrait: np.nan if portrait.pose is None else getattr(portrait.pose, axis)
 
 
 def _second_face(portrait):
     if not portrait.areas:
-        return float("nan")
+        return np.nan
     return portrait.areas[1] / portrait.areas[0] if len(portrait.areas) > 1 else 0.0
 
 
-def _blur_of_photograph(portrait):
-    return blur(align(portrait.image, portrait.points[list(_FIVE)]))
-
-
 def blur(crop):
-    """Blur effect of a canonical crop (192, 192, 3), 0 sharp .. 1 blurred: the face window, luma.
+    """Blur effect of the face window of a canonical crop, by `skimage.measure.blur_effect` on its luma.
 
-    How much of the differences between neighbours outlives another blur, by `skimage.measure.blur_effect`. At the
-    crop's scale: what is finer than a recogniser looks does not count. **Blind**: noise makes it lower (sharper), and
-    so do JPEG blocks and areas burnt out to white.
+    It measures how much of the differences between neighbouring pixels is left after another blur. At the crop's scale:
+    detail that a recogniser does not see does not count. **Blind**: noise makes it lower (sharper), and so do JPEG
+    blocks and areas burnt out to white.
 
     Source: Crete et al., The blur effect: perception and estimation with a new no-reference perceptual blur metric,
     2007.
+
+    Parameters
+    ----------
+    crop : array (192, 192, 3) uint8
+        RGB.
+
+    Returns
+    -------
+    float
+        From 0 (sharp) to 1 (blurred); NaN for a flat picture.
     """
     rows, columns = face_window()
     grey = cv2.cvtColor(np.ascontiguousarray(crop[rows, columns]), cv2.COLOR_RGB2GRAY)
-    return float("nan") if grey.min() == grey.max() else float(blur_effect(grey))
+    return np.nan if grey.min() == grey.max() else float(blur_effect(grey))
 
 
 def _blocks_of_photograph(portrait):
     low, high = portrait.points.min(0), portrait.points.max(0)
-    middle, half = (low + high) / 2, np.minimum((high - low) / 2, _MOST / 2)
+    middle, half = (low + high) / 2, np.minimum((high - low) / 2, _BLOCKS_SIDE / 2)
     height, width = portrait.image.shape[:2]
     left, top = np.clip(np.floor(middle - half), 0, [width, height]).astype(int)
     right, bottom = np.clip(np.ceil(middle + half), 0, [width, height]).astype(int)
@@ -267,35 +264,43 @@ def _blocks_of_photograph(portrait):
 
 
 def blocks(image):
-    """JPEG block effect of a picture (H, W, 3): how much one of every eight grid lines stands out, in logarithms.
+    """JPEG block effect: how much one of every eight grid lines stands out, as a logarithm of a ratio.
 
     For each line between two columns (and rows): the logarithm of the mean absolute step across it, less that of its
-    two neighbours. Averaged over every eighth line, for each of the eight places where a grid may begin; the largest
-    less the median, averaged over both directions. 0 without blocks; NaN below 24 pixels.
+    two neighbours. Averaged over every eighth line, for each of the eight possible offsets of the grid; the largest
+    less the median, averaged over both directions.
 
     **Blind** to compression before the picture was resized or turned, and to formats without 8x8 blocks. Smooth faces
     and small blocks in large faces give lower values. In the spirit of Wang, Sheikh and Bovik, No-reference perceptual
     quality assessment of JPEG compressed images, ICIP 2002.
+
+    Parameters
+    ----------
+    image : array (H, W, 3) uint8
+        RGB.
+
+    Returns
+    -------
+    float
+        0 without blocks; NaN below 24 pixels.
     """
     if min(image.shape[:2]) < 24:
-        return float("nan")
+        return np.nan
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    found = []
+    effects = []
     for turned in (grey, grey.T):
-        step = np.log(
-            np.abs(np.diff(turned, axis=1)).mean(0) + 0.1
-        )  # a tenth of a grey value: flat areas have no steps
+        step = np.log(np.abs(np.diff(turned, axis=1)).mean(0) + 0.1)  # 0.1 grey values: flat areas have no steps
         peak = step[1:-1] - (step[:-2] + step[2:]) / 2
         phases = np.array([peak[start::8].mean() for start in range(8)])
-        found.append(phases.max() - np.median(phases))
-    return float(np.mean(found))
+        effects.append(phases.max() - np.median(phases))
+    return float(np.mean(effects))
 
 
 def beside_the_head(shape, eyes):
-    """Mask (H, W) of what surely is no head: outside an ellipse of 3.4 x 5.4 eye distances and what is below it.
+    """Mask (H, W) of the background: outside an ellipse of 3.4 x 5.4 eye distances and what is below it.
 
-    A guess from the place of the eyes alone, with room for hair. Hats, raised hands and other people count as
-    background; hair that stands far out too.
+    A guess from the place of the eyes (2, 2) alone, with room for hair. Hats, raised hands and other people count as
+    background, and so does wide hair.
     """
     distance = float(np.hypot(*(eyes[1] - eyes[0])))
     rows, columns = np.mgrid[: shape[0], : shape[1]]
@@ -313,7 +318,7 @@ def _edges_of_background(portrait):
     mask = beside_the_head((height, width), eyes) & inside
     mask = cv2.erode(mask.astype(np.uint8), np.ones((4, 4), np.uint8)).astype(bool)
     if mask.mean() < _BACKGROUND_LEAST:
-        return float("nan")
+        return np.nan
     light = luminance(picture)
     # Scharr's 3x3 kernel: what OpenCV's Sobel means by the size -1, with which the published mapping was made
     across, down = (cv2.Scharr(light, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
@@ -322,15 +327,15 @@ def _edges_of_background(portrait):
 
 _MEASURES = {
     "IlluminationUniformity": _overlap_of_cheeks,
-    "LuminanceMean": _of_histogram(_mean),
+    "LuminanceMean": _of_histogram(lambda shares: shares @ _LEVELS),
     "LuminanceVariance": _of_histogram(_variance),
     "UnderExposurePrevention": _of_histogram(lambda shares: shares[:26].sum()),
     "OverExposurePrevention": _of_histogram(lambda shares: shares[247:].sum()),
     "DynamicRange": _of_histogram(_entropy),
     "NaturalColour": _colour_of_cheeks,
     "SingleFacePresent": _second_face,
-    "EyesOpen": _eyes_open,
-    "MouthClosed": _mouth,
+    "EyesOpen": lambda p: min(_largest_gap(p.points, pairs) for pairs in _LIDS) / p.chin,
+    "MouthClosed": lambda p: _largest_gap(p.points, _INNER_LIPS) / p.chin,
     "InterEyeDistance": _pixels_between_eyes,
     "HeadSize": lambda p: p.chin / p.image.shape[0],
     "LeftwardCropOfTheFaceImage": lambda p: (p.eyes[0, 0] + 0.5) / p.distance,
@@ -340,7 +345,7 @@ _MEASURES = {
     "HeadPoseYaw": _pose_angle("yaw"),
     "HeadPosePitch": _pose_angle("pitch"),
     "HeadPoseRoll": _pose_angle("roll"),
-    "BlurEffect": _blur_of_photograph,
+    "BlurEffect": lambda p: blur(align(p.image, p.points[list(_FIVE)])),
     "BlockEffect": _blocks_of_photograph,
     "BackgroundEdges": _edges_of_background,
 }
@@ -353,11 +358,11 @@ _ALIGNED_MEASURES = {
 }
 
 NO_FACE = "No face was found: show one face, upright and large enough."
-_NOT_WITHOUT = "Could not be assessed: no face was found."
-_NO_LANDMARKS = "Could not be assessed: the landmarks of the face coincide."
-_NO_BACKGROUND = "Could not be assessed: there is too little background beside the head."
-_NOT_COUNTED = "Could not be assessed: the faces of the photograph were not counted."
-_WHY_NOT = {"BackgroundEdges": _NO_BACKGROUND, "SingleFacePresent": _NOT_COUNTED}
+_NOT_ASSESSED = "Could not be assessed: "
+_WHY_NOT = {
+    "BackgroundEdges": _NOT_ASSESSED + "there is too little background beside the head.",
+    "SingleFacePresent": _NOT_ASSESSED + "the faces of the photograph were not counted.",
+}
 
 
 def measure(image, *, detector=None, detections=None, points=None):
@@ -365,15 +370,15 @@ def measure(image, *, detector=None, detections=None, points=None):
 
     Parameters
     ----------
-    image : array (H, W, 3) uint8 RGB
-        As `images.read_image` gives it.
-    detector : callable, optional
-        image -> list of `faces.Detection`; default `faces.DlibHog()`. It takes most of the time.
-    detections : list of `faces.Detection`, optional
-        What a detector has found already; it is not run again.
-    points : array (68, 2), optional
+    image : array (H, W, 3) uint8
+        RGB, as `images.read_image` gives it.
+    detector : callable, default=None
+        image -> list of `faces.Detection`; None: `faces.DlibHog()`. It takes most of the time.
+    detections : list of `faces.Detection`, default=None
+        The result of a detector that ran before; it is not run again.
+    points : array (68, 2), default=None
         Landmarks of the face, where they are known. Then no detector runs, and other faces are counted only where
-        `detections` are handed in too.
+        `detections` are given too.
 
     Returns
     -------
@@ -385,48 +390,48 @@ def measure(image, *, detector=None, detections=None, points=None):
     Raises
     ------
     DataError
-        When `image` is not (H, W, 3) uint8, or `points` are no 68 finite points.
+        When `image` is not (H, W, 3) uint8, or `points` are not 68 finite points.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise DataError(f"expected an RGB image (H, W, 3) uint8, got {image.dtype} {image.shape}")
     if detections is None and points is None:
         detections = (detector or DlibHog())(image)
-    found = credible(list(detections or ()))
-    if points is None and not found:
-        return _table({}, {name: NO_FACE if name == "SingleFacePresent" else _NOT_WITHOUT for name in MEASURED})
-    where = landmarks(image, found[0], 68) if points is None else points
+    boxes = credible(list(detections or ()))
+    if points is None and not boxes:
+        no_face = dict.fromkeys(MEASURED, _NOT_ASSESSED + "no face was found.")
+        return _table({}, no_face | {"SingleFacePresent": NO_FACE})
+    where = landmarks(image, boxes[0], 68) if points is None else points
     try:
-        portrait = Portrait(image, where, [box.width * box.height for box in found])
+        portrait = Portrait(image, where, [box.width * box.height for box in boxes])
     except DataError:
         if points is not None:
             raise
-        return _table({}, dict.fromkeys(MEASURED, _NO_LANDMARKS))  # in a batch one useless face is no reason to stop
-    return _table({name: _MEASURES[name](portrait) for name in MEASURED})
+        # in a batch one useless face is no reason to stop
+        return _table({}, dict.fromkeys(MEASURED, _NOT_ASSESSED + "the landmarks of the face coincide."))
+    return _table({name: _MEASURES[name](portrait) for name in MEASURED}, _WHY_NOT)
 
 
-def _table(raws, why=_WHY_NOT):
+def _table(raws, why):
     rows = []
     for name in MEASURED:
-        raw = float(raws.get(name, float("nan")))
+        raw = float(raws.get(name, np.nan))
         scalar = to_scalar(name, raw)
-        text = message(name, raw) if scalar >= 0 else why.get(name, "Could not be assessed.")
-        rows.append((name, raw, scalar, text))
+        rows.append((name, raw, scalar, (scalar < 0 and why.get(name)) or message(name, raw)))
     return pd.DataFrame(rows, columns=["component", "raw", "scalar", "message"])
 
 
-def measure_faces(faces, *, points=None):
+def measure_faces(faces):
     """Raw values of aligned faces, for the components that make sense there (`ALIGNED`).
 
     Light, colour, sharpness and expression of the canonical crop, at its scale. How the photograph was framed is gone.
-    `InterEyeDistance` is the photograph's (attribute `inter_eye_px`; NaN without it), whatever happened to the crop
-    since. `HeadPoseRoll` is that of the crop: alignment has taken the head's own roll away (attribute `roll_deg`).
+    `InterEyeDistance` is the photograph's (attribute `inter_eye_px`; NaN without it), even if the crop was degraded
+    since. `HeadPoseRoll` is that of the crop: alignment has removed the head's own roll (attribute `roll_deg`).
 
     Parameters
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
-    points : array (N, 68, 2), optional
-        Landmarks in pixels of the crop; found in each crop by default.
+        Aligned to the canonical crop; the landmarks are found in each crop.
 
     Returns
     -------
@@ -438,10 +443,9 @@ def measure_faces(faces, *, points=None):
     known = faces.attributes if isinstance(faces, Faces) else pd.DataFrame()
     between = known["inter_eye_px"].to_numpy(float) if "inter_eye_px" in known else np.full(len(images), np.nan)
     rows = []
-    for number, image in enumerate(images):
-        where = landmarks(image, CANONICAL_BOX, 68) if points is None else points[number]
-        portrait = Portrait(image, where)
+    for image, distance in zip(images, between, strict=True):
+        portrait = Portrait(image, landmarks(image, CANONICAL_BOX, 68))
         row = {name: _ALIGNED_MEASURES[name](portrait) for name in ALIGNED}
-        row["InterEyeDistance"] *= between[number] / portrait.distance
+        row["InterEyeDistance"] *= distance / portrait.distance
         rows.append(row)
     return pd.DataFrame(rows, index=names, columns=list(ALIGNED), dtype=float)

@@ -1,4 +1,4 @@
-"""CAFI: a gate that asks whether the face can be recognised, then how good the face alone looks."""
+"""CAFI: a gate that asks whether the face can be recognised, then the quality of the face without its background."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import pandas as pd
 
 from .. import masking, scnn
 from ..datasets import benchmark_pairs
-from ..degradations import CLEAN, benchmark
 from ..errors import DataError
-from ..faces import EYE_DISTANCE, SIZE, Faces, extract_faces
+from ..faces import EYE_DISTANCE, SIZE, Faces
 from ..recognition import as_recogniser
 from ..recognition.base import crops_of
+from ..transforms import CLEAN, benchmark
 from ..verification import fit_threshold
 from . import dbcnn, ser_fiq
 from .base import Scorer, register
 from .dbcnn import DBCNN
 from .ser_fiq import Calibration, SerFiq
 
-REGIONS = (*masking.REGIONS, "mean", None)
-TRAIN_ON = ("masked", "faces")
-STATUS = ("ok", "refused")
+_CHOICES = {"region": (*masking.REGIONS, "mean", None), "fill": masking.FILLS, "train_on": ("masked", "faces")}
 
 
 @register("cafi")
@@ -33,50 +31,56 @@ class Cafi(Scorer):
     has no score there. `score_samples` has to order all faces: a refused one gets its gate value minus 1, below 0 and
     so below every face that passed, whose scores are cut off at 0.
 
-    Faithful: the order of the parts, T = 100, the black hull, pose by solvePnP, nothing below 112 x 112 pixels,
-    landmarks and masks at 384 x 384. Changed: the gate's threshold is one of the calibrated score, since 0.5 of the raw
-    one means nothing with another recogniser; DBCNN is this course's, whose input is the canonical crop of 192 pixels,
-    and learns on masked faces, since black ground is foreign to one that learned on whole pictures (notebook 13); the
-    pose is that of the aligned crop, with the roll that alignment took out added where it is known.
+    **Faithful**: the order of the parts, T = 100, the black hull, pose by solvePnP, nothing below 112 x 112 pixels,
+    landmarks and masks at 384 x 384. **Changed**: the gate's threshold is one of the calibrated score, since 0.5 of the
+    raw one means nothing with another recogniser; DBCNN is this course's, whose input is the canonical crop of 192
+    pixels, and learns on masked faces, since a network trained on whole pictures has never seen black ground (notebook
+    13); the pose is that of the aligned crop, with the roll that alignment took out added where it is known.
 
-    Blind: the gate to what SER-FIQ overlooks (an object before the face among it); the judge to what DBCNN does. The
-    outline of the hull moves the score about half as much as good faces differ from each other (notebook 13).
+    **Blind**: the gate to what SER-FIQ overlooks (an object before the face, for example); the judge to what DBCNN
+    overlooks. The outline of the hull moves the score about half as much as good faces differ from each other
+    (notebook 13).
 
     Parameters
     ----------
-    gate : float in 0..1, or None
-        The least probability that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about one
-        in eight (notebook 13), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
-    region : {"hull", "ellipse", "mean", None}
+    gate : float or None, default=0.7
+        The least probability (0..1) that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about
+        one in eight (notebook 13), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
+    region : {"hull", "ellipse", "mean", None}, default="hull"
         What is kept of the face: see `masking`. "mean" is one hull for all, that of the training people's mean
         landmarks; None: no mask. Both are controls.
-    fill : {"black", "grey", "blurred"}
-    train_on : {"masked", "faces"}
+    fill : {"black", "grey", "blurred"}, default="black"
+        What takes the place of the rest.
+    train_on : {"masked", "faces"}, default="masked"
         What DBCNN learns on: masked faces, as it will see them; or whole crops, as CAFI's did.
-    quality : dict, optional
+    quality : dict, default=None
         Parameters of `DBCNN` other than its defaults.
-    fmr : float
+    fmr : float, default=1e-3
         The false match rate of the decision threshold in the calibration.
-    n_passes : int
-        T of SER-FIQ.
-    n_copies : int
+    n_passes : int, default=100
+        T of SER-FIQ: stochastic forward passes.
+    n_copies : int, default=4
         Degraded copies of each face for the calibration, of all kinds.
-    max_faces : int, optional
-        At most so many of the faces handed in, evenly spread over them.
-    min_size : int
-        Photographs and faces with fewer pixels on a side are refused by `assess`. A face has as many as the square of
-        the photograph that its crop shows.
-    recogniser : str or Recogniser
-    random_state : int
+    max_faces : int, default=None
+        Learn from at most this number of faces, evenly spread over those given; None: from all.
+    min_size : int, default=112
+        Photographs and faces with fewer pixels on a side are refused by `assess`. The size of a face is that of the
+        square of the photograph that its crop shows.
+    recogniser : str or Recogniser, default="dlib"
+        Whose embeddings the gate uses.
+    random_state : int, default=0
+        Randomness of the copies, of SER-FIQ and of DBCNN.
 
     Attributes
     ----------
     dbcnn_ : DBCNN
+        The judge.
     calibration_ : Calibration
+        From SER-FIQ scores to probabilities.
     threshold_ : float
         Decision threshold of the recogniser, from the training people.
     mean_points_ : array (68, 2)
-        Mean landmarks of the training people.
+        Mean landmarks of the training people, in pixels of the crop.
     """
 
     learns = True
@@ -119,14 +123,18 @@ class Cafi(Scorer):
     # --- learning
 
     def fit(self, faces, identities=None):
-        """Calibrate the gate and train DBCNN on the people handed in.
+        """Calibrate the gate and train DBCNN.
 
         Parameters
         ----------
         faces : Faces
             With identities: the calibration needs two pictures of a person, and several people.
-        identities : sequence of N, optional
+        identities : sequence of N, default=None
             In place of those in `faces`.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -148,45 +156,47 @@ class Cafi(Scorer):
         )
         clean = faces if "kind" not in faces.attributes else faces[(faces.attributes["kind"] == CLEAN).to_numpy()]
         self.mean_points_ = masking.crop_landmarks(clean).mean(0)
-        self.dbcnn_ = self._fit_dbcnn(faces)
+        whole = self.train_on == "faces" or self.region is None
+        self.dbcnn_ = self._blank_dbcnn().fit(faces, change=None if whole else self.masked)
         return self
 
     def _check(self):
         if self.gate is not None and not 0 <= self.gate <= 1:
             raise DataError(f"gate must be a probability or None, not {self.gate!r}")
-        if self.region not in REGIONS:
-            raise DataError(f"there is no region {self.region!r}; known: {', '.join(map(str, REGIONS))}")
-        if self.fill not in masking.FILLS:
-            raise DataError(f"there is no fill {self.fill!r}; known: {', '.join(masking.FILLS)}")
-        if self.train_on not in TRAIN_ON:
-            raise DataError(f"train_on must be one of {', '.join(TRAIN_ON)}, not {self.train_on!r}")
+        for name, known in _CHOICES.items():
+            if (given := getattr(self, name)) not in known:
+                raise DataError(f"there is no {name} {given!r}; known: {', '.join(map(str, known))}")
 
     def _ser_fiq(self, recogniser):
         return SerFiq(self.n_passes, recogniser=recogniser, random_state=self.random_state)
 
     def _blank_dbcnn(self):
-        given = {"recogniser": self.recogniser, "random_state": self.random_state, **(self.quality or {})}
-        return DBCNN(**given)
-
-    def _fit_dbcnn(self, faces):
-        dbcnn = self._blank_dbcnn()
-        if self.train_on == "faces" or self.region is None:
-            return dbcnn.fit(faces)
-        return dbcnn.fit(faces, change=self.masked)
+        return DBCNN(**{"recogniser": self.recogniser, "random_state": self.random_state, **(self.quality or {})})
 
     # --- scoring
 
     def masked(self, faces, points=None):
-        """The faces as DBCNN sees them: (N, 192, 192, 3) uint8."""
+        """The faces as DBCNN sees them.
+
+        Parameters
+        ----------
+        faces : Faces or array (N, 192, 192, 3) uint8
+            Aligned to the canonical crop.
+        points : array (N, 68, 2), default=None
+            Landmarks in pixels of the crop; None: found in each crop.
+
+        Returns
+        -------
+        array (N, 192, 192, 3) uint8
+        """
         images = crops_of(faces)
         if self.region is None:
             return images
-        if self.region == "mean":
-            return masking.masked_crops(images, "hull", self.fill, points=self.mean_points_)
-        return masking.masked_crops(images, self.region, self.fill, points=points)
+        region, points = ("hull", self.mean_points_) if self.region == "mean" else (self.region, points)
+        return masking.masked_crops(images, region, self.fill, points=points)
 
     def gate_values(self, faces):
-        """Probability of being matched, by the calibrated SER-FIQ score: (N,) float64 in 0..1."""
+        """Probability of being matched, by the calibrated SER-FIQ score of each face: (N,) float64 in 0..1."""
         ser_fiq = self._ser_fiq(as_recogniser(self.recogniser))
         return self.calibration_(ser_fiq.score_samples(crops_of(faces)))
 
@@ -213,6 +223,7 @@ class Cafi(Scorer):
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
+            Aligned to the canonical crop.
 
         Returns
         -------
@@ -223,78 +234,55 @@ class Cafi(Scorer):
         """
         self._check()
         images = crops_of(faces)
+        points, gate = masking.crop_landmarks(images), self.gate_values(images)
         reasons = self._too_small(faces) if isinstance(faces, Faces) else [""] * len(images)
-        table = pd.DataFrame({"score": np.full(len(images), np.nan), "status": "ok", "reason": reasons})
-        table["gate"] = self.gate_values(images) if len(images) else np.zeros(0)
-        points = masking.crop_landmarks(images)
+        for row in np.flatnonzero(~self._passes(gate)):
+            closed = f"the gate is closed: calibrated SER-FIQ {gate[row]:.3f}, at least {self.gate:g} is needed"
+            reasons[row] = reasons[row] or closed
+        accepted = np.array([reason == "" for reason in reasons], bool)
+        score = np.full(len(images), np.nan)
+        score[accepted] = self._quality(images[accepted], points[accepted])
+        status = np.where(accepted, "ok", "refused")
+        table = pd.DataFrame({"score": score, "status": status, "reason": reasons, "gate": gate})
         table[["yaw", "pitch", "roll"]] = self._poses(points, faces)
-        closed = ~self._passes(table["gate"].to_numpy()) & (table["reason"] == "")
-        for row in np.flatnonzero(closed):
-            table.loc[row, "reason"] = (
-                f"the gate is closed: calibrated SER-FIQ {table['gate'][row]:.3f}, at least {self.gate:g} is needed"
-            )
-        table["status"] = np.where(table["reason"] == "", *STATUS)
-        rows = np.flatnonzero(table["reason"] == "")
-        table.loc[rows, "score"] = self._quality(images[rows], points[rows])
-        return table[["score", "status", "reason", *self.details]]
+        return table
 
     def _too_small(self, faces):
+        """For each face the reason why it or its photograph is too small; "" where it is not or the size is unknown."""
         table = faces.attributes.reindex(columns=["photo_width", "photo_height", "inter_eye_px"])
         reasons = []
         for width, height, eyes in table.itertuples(index=False):
             side = eyes / EYE_DISTANCE * SIZE
-            if min(width, height) < self.min_size:  # False for what is not known
-                reasons.append(self._size_reason("photograph", width, height))
-            else:
-                reasons.append(self._size_reason("face", side, side) if side < self.min_size else "")
+            sizes = {"photograph": (width, height), "face": (side, side)}
+            small = [f"the {what} has {w:.0f} x {h:.0f}" for what, (w, h) in sizes.items() if min(w, h) < self.min_size]
+            reasons.append(f"{small[0]} pixels; at least {self.min_size} x {self.min_size} are needed" if small else "")
         return reasons
-
-    def _size_reason(self, what, width, height):
-        least = self.min_size
-        return f"the {what} has {width:.0f} x {height:.0f} pixels; at least {least} x {least} are needed"
 
     def _poses(self, points, faces):
         known = isinstance(faces, Faces) and "roll_deg" in faces.attributes
         rolls = np.nan_to_num(faces.attributes["roll_deg"].to_numpy(float)) if known else np.zeros(len(points))
-        size = (masking.WORKING_SIZE, masking.WORKING_SIZE)
-        found = np.zeros((len(points), 3))
-        for target, where, roll in zip(found, points, rolls, strict=True):
+        poses = np.full((len(points), 3), np.nan)
+        for pose, where, roll in zip(poses, points, rolls, strict=True):
             try:
-                yaw, pitch, rest = masking.head_pose(masking.at_size(where, masking.WORKING_SIZE), size)
-                target[:] = yaw, pitch, rest + roll
-            except DataError:  # landmarks that no head explains: the face is judged all the same
-                target[:] = np.nan
-        return found
-
-    def assess_photograph(self, image, *, detector=None):
-        """`assess` for the largest face of one photograph, (H, W, 3) uint8 RGB: a Series.
-
-        `status` is "no_face" where none is found. A photograph that is too small is refused before it is searched.
-        """
-        image = np.asarray(image)
-        if image.ndim == 3 and 0 < min(image.shape[:2]) < self.min_size:
-            return self._without_score("refused", self._size_reason("photograph", image.shape[1], image.shape[0]))
-        faces = extract_faces(image, detector=detector)
-        if len(faces) == 0:
-            return self._without_score("no_face", "no face was found; it may be too small, turned away or covered")
-        return self.assess(faces).iloc[0]
-
-    def _without_score(self, status, reason):
-        columns = ["score", "status", "reason", *self.details]
-        return pd.Series({"status": status, "reason": reason}, index=columns, dtype=object).fillna({"score": np.nan})
+                enlarged = masking.at_size(where, masking.WORKING_SIZE)
+                pose[:] = masking.head_pose(enlarged, (masking.WORKING_SIZE, masking.WORKING_SIZE))
+                pose[2] += roll
+            except DataError:  # landmarks that no head explains: the face is scored without a pose
+                pass
+        return poses
 
     # --- kept in a file
 
     def get_state(self):
-        """What the gate and DBCNN learned."""
+        """What the gate and DBCNN learned: dict of name -> array."""
         arrays = {f"dbcnn.{name}": value for name, value in self.dbcnn_.get_state().items()}
         calibration = np.array([self.calibration_.slope, self.calibration_.middle])
         return arrays | {"calibration": calibration, "threshold": self.threshold_, "mean_points": self.mean_points_}
 
     def set_state(self, arrays):
-        """Take up what `get_state` gave."""
+        """Restore what `get_state` returned."""
         dbcnn = self._blank_dbcnn()
-        dbcnn.set_state({name[6:]: value for name, value in arrays.items() if name.startswith("dbcnn.")})
+        dbcnn.set_state({n.removeprefix("dbcnn."): value for n, value in arrays.items() if n.startswith("dbcnn.")})
         slope, middle = arrays["calibration"]
         self.mean_points_ = np.asarray(arrays["mean_points"], float).reshape(68, 2)
         self.threshold_ = float(arrays["threshold"])
@@ -310,9 +298,15 @@ def calibrate_gate(faces, ser_fiq, *, fmr=1e-3, n_copies=4, random_state=0):
     Parameters
     ----------
     faces : Faces
-        Clean, with identities; faces that are degraded already are taken as they are.
+        Clean, with identities. Faces that are degraded already are used as they are.
     ser_fiq : SerFiq
         With its recogniser.
+    fmr : float, default=1e-3
+        The false match rate of the decision threshold.
+    n_copies : int, default=4
+        Degraded copies of each clean face.
+    random_state : int, default=0
+        Randomness of the copies and of the choice of pictures.
 
     Returns
     -------
