@@ -20,6 +20,7 @@ import pandas as pd
 
 from . import evaluation, protocols, state
 from .cache import cache_folder, content_key
+from .data.pairs import identities_of_pairs
 from .datasets import benchmark_pairs, load, load_orl, orl_d, split_by_identity
 from .degradations import CLEAN
 from .errors import DataError
@@ -102,8 +103,6 @@ def _protocol(train, test, pairs, identity_a, identity_b, n_lost=0):
 
 
 def _listed_pairs(data, path):
-    from .cli import identities_of_pairs
-
     loaded, table = load(data), protocols.read_pairs(path)
     faces = loaded.faces
     names = list(map(str, faces.names))
