@@ -33,6 +33,16 @@ class PairIndices(NamedTuple):
     mated: np.ndarray
 
 
+def identity_codes(identities):
+    """Identities (N,) as int32 numbers, in the order of the sorted identities. An empty string is refused."""
+    identities = np.asarray(identities)
+    if identities.ndim != 1:
+        raise DataError(f"identities must be one value for a face, got shape {identities.shape}")
+    if identities.dtype.kind in "US" and (unknown := int(np.sum(identities == identities.dtype.type()))):
+        raise DataError(f"{unknown} faces have no identity (''), so whether they are mated is unknown; leave them out")
+    return np.unique(identities, return_inverse=True)[1].astype(np.int32)
+
+
 def pair_indices(identities, *, max_mated=None, max_impostor=None, random_state=0):
     """Pairs of faces: all of them, or a capped random choice that never lists the rest.
 
@@ -52,12 +62,7 @@ def pair_indices(identities, *, max_mated=None, max_impostor=None, random_state=
     -------
     PairIndices
     """
-    identities = np.asarray(identities)
-    if identities.ndim != 1:
-        raise DataError(f"identities must be one value for a face, got shape {identities.shape}")
-    if identities.dtype.kind in "US" and (unknown := int(np.sum(identities == identities.dtype.type()))):
-        raise DataError(f"{unknown} faces have no identity (''), so whether they are mated is unknown; leave them out")
-    codes = np.unique(identities, return_inverse=True)[1]
+    codes = identity_codes(identities)
     order = np.argsort(codes, kind="stable")
     position = np.arange(len(codes))
     ends = np.searchsorted(codes[order], codes[order], side="right")  # where the identity of each sorted face ends
@@ -68,7 +73,7 @@ def pair_indices(identities, *, max_mated=None, max_impostor=None, random_state=
     for counts, offset, cap in zip(partners, first, (max_mated, max_impostor), strict=True):
         upto = np.cumsum(counts)
         total = int(upto[-1]) if len(upto) else 0
-        ordinal = _choose(total, total if cap is None else min(int(cap), total), rng)
+        ordinal = _sample_without_replacement(total, total if cap is None else min(int(cap), total), rng)
         a = np.searchsorted(upto, ordinal, side="right")
         b = offset[a] + ordinal - (upto[a] - counts[a])
         kinds.append(np.sort(np.stack([order[a], order[b]]), axis=0))
@@ -76,12 +81,12 @@ def pair_indices(identities, *, max_mated=None, max_impostor=None, random_state=
     return PairIndices(both[0], both[1], np.arange(both.shape[1]) < kinds[0].shape[1])
 
 
-def _choose(total, size, rng):
+def _sample_without_replacement(total, size, rng):
     """`size` different integers below `total`, sorted, every such set equally likely; memory for the smaller part."""
     if size >= total:
         return np.arange(total)
     if 2 * size > total:  # choose those to leave out instead, so that few draws hit twice
-        return np.delete(np.arange(total), _choose(total, total - size, rng))
+        return np.delete(np.arange(total), _sample_without_replacement(total, total - size, rng))
     chosen = np.empty(0, np.int64)
     while len(chosen) < size:  # never draws more than are missing, so no set is favoured
         chosen = np.sort(np.concatenate([chosen, rng.integers(total, size=size - len(chosen))]))
@@ -402,10 +407,12 @@ def read_pairs_csv(path):
         `a`, `b`, `mated`, and the further columns of the file (a `fold`, similarities to be judged), as numbers where
         all their cells are numbers.
     """
-    table = read_table(path, columns=("a", "b"))
-    flag = "same" if "same" in table else "mated"
-    if flag not in table:
-        raise DataError(f"{path}, line 1: the header must be a,b,same; there is no column 'same' in {list(table)}")
+    table = read_table(path)
+    flag = "mated" if "mated" in table and "same" not in table else "same"
+    for column in ("a", "b", flag):
+        if column not in table:
+            header = list(table)
+            raise DataError(f"{path}, line 1: the header must be a,b,same; there is no column {column!r} in {header}")
     for column in ("a", "b"):
         for line in table.index[table[column] == ""]:
             raise DataError(f"{path}, line {line}: the cell {column!r} is empty")

@@ -70,27 +70,20 @@ def load_lfw(folder=None, *, download=False, variant=None, pairs="pairs.txt", im
     Returns
     -------
     PairSet
-
-    Raises
-    ------
-    DataError
-        A part is missing (with the page of the authors), a line of the pairs file is malformed (with its number), or
-        the download fails.
+        A part that is missing, a malformed line or a failed download raise a `DataError`, as in all loaders.
     """
     home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser() / "lfw_home"
     if download:
         _download_lfw(folder, variant)
-        folder = home if folder is None else Path(folder) / "lfw_home"
         variant = variant or "funneled"
-    elif folder is None:
-        folder = home
-        if not folder.is_dir():
-            raise DataError(
-                f"no folder was given and {folder} does not exist; load_lfw(download=True) lets scikit-learn "
-                f"download LFW there; {published_at('LFW')}"
-            )
-    elif not (Path(folder) / pairs).is_file() and (Path(folder) / "lfw_home").is_dir():
-        folder = Path(folder) / "lfw_home"
+    elif folder is None and not home.is_dir():
+        raise DataError(
+            f"no folder was given and {home} does not exist; load_lfw(download=True) lets scikit-learn download LFW "
+            f"there; {published_at('LFW')}"
+        )
+    folder = home if folder is None else Path(folder)
+    if folder != home and not (folder / pairs).is_file() and (folder / "lfw_home").is_dir():
+        folder = folder / "lfw_home"
     view = "" if pairs == "pairs.txt" else f", {Path(pairs).stem}"
     return _load_lfw_like("LFW", folder, pairs, variant, images, strict, options, view=view)
 
@@ -406,14 +399,7 @@ _SCFACE_NAME = re.compile(r"(\d{3})_(?:(frontal|[lr][1-4])|cam([1-8])(?:_([1-3])
 
 
 def load_scface(
-    folder,
-    *,
-    cameras=(1, 2, 3, 4, 5),
-    distances=(1, 2, 3),
-    mugshots="cropped",
-    images="pairs",
-    strict=False,
-    **options,
+    folder, *, cameras=(1, 2, 3, 4, 5), distances=(1, 2, 3), mugshots="cropped", images="pairs", strict=False, **options
 ):
     """SCface (Grgic, Delac & Grgic 2011): 130 people, each a frontal mugshot and 7 surveillance cameras at 3 distances.
 
