@@ -70,7 +70,7 @@ def load_lfw(folder=None, *, download=False, variant=None, pairs="pairs.txt", im
     Returns
     -------
     PairSet
-        A part that is missing, a malformed line or a failed download raise a `DataError`, as in all loaders.
+        What is missing or malformed, or a failed download, raises a `DataError`, as in all loaders.
     """
     home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser() / "lfw_home"
     if download:
@@ -93,7 +93,7 @@ def _download_lfw(folder, variant):
 
     if variant == "deepfunneled":
         raise DataError(f"scikit-learn downloads the original and the funneled images only; {published_at('LFW')}")
-    # scikit-learn also decodes the people with at least so many images: here one person, in thumbnails
+    # scikit-learn also decodes all people with at least 500 images: one person, here in thumbnails
     options = {"funneled": variant != "original", "min_faces_per_person": 500, "resize": 0.1}
     try:
         with warnings.catch_warnings():
@@ -135,8 +135,8 @@ def load_calfw(folder, *, variant=None, images="pairs", strict=False, **options)
 
     Two lines of `pairs_CALFW.txt` make a pair, each "image number": 1 to 10 is the fold of a mated pair, 0 means
     non-mated. The file gives non-mated pairs no fold; here they go to the folds in the order of the file, in equal
-    parts. The authors corrected the list in September 2018: use the newer one. The aligned images do not follow
-    ArcFace's template; both variants ("original" and "aligned") go through detection.
+    parts. Use the list as corrected in September 2018. The aligned images do not follow ArcFace's template; both
+    variants ("original" and "aligned") go through detection.
 
     Parameters and result as in `load_xqlfw`, without `author_score`.
     """
@@ -170,9 +170,9 @@ def _load_lfw_like(of, folder, name, variant, images, strict, options, *, view="
         index["identity"] = index["name"].str.replace(r"[_-]\d+[a-z]*(?:\.\w+)+$", "", regex=True)
     if of == "XQLFW" and (scores := file.with_name("xqlfw_scores.txt")).is_file():
         index["author_score"] = index["name"].map(_read_xqlfw_scores(scores)).astype(float)
-    options.setdefault("detector", CentralFace())
-    options |= {"images": images, "strict": strict, "aligned": of == "XQLFW" and variant == "aligned"}
-    return read_pair_set(f"{of} ({variant}{view})", index, pairs, **options)
+    options = {"detector": CentralFace(), "images": images, "strict": strict, **options}
+    aligned = of == "XQLFW" and variant == "aligned"
+    return read_pair_set(f"{of} ({variant}{view})", index, pairs, aligned=aligned, **options)
 
 
 def _read_xqlfw_scores(path):
@@ -196,10 +196,9 @@ def _read_xqlfw_scores(path):
 def load_cfp(folder, protocol="FP", *, images="pairs", strict=False, **options):
     """Celebrities in Frontal-Profile (Sengupta et al. 2016): 500 people, each 10 frontal and 4 profile images.
 
-    10 folds of 350 mated and 350 non-mated pairs: `Protocol/Split/FP/01/same.txt` ... have lines "i,j", numbers (from
-    1) in `Pair_list_F.txt` and `Pair_list_P.txt`; in FF both are of the frontal list. dlib's detector misses most
-    images of full profile: on FP, give a detector that finds them, `fallback="centre"`, or use the set's InsightFace
-    file with `load_bin`. 7,000 images for FP, 5,000 for FF.
+    10 folds of 350 mated and 350 non-mated pairs, see `read_cfp_pairs`; 7,000 images for FP, 5,000 for FF. dlib's
+    detector misses most images of full profile: on FP, give a detector that finds them, `fallback="centre"`, or use the
+    set's InsightFace file with `load_bin`.
 
     Parameters
     ----------
@@ -231,10 +230,9 @@ def load_agedb30(path, *, images="pairs", strict=False, max_pairs=20_000, random
     Three forms are read:
 
     1. The file `agedb_30.bin` of InsightFace: as `load_bin`.
-    2. The authors' folder with `03_Protocol_Images/` and `04_FINAL_protocol_30_years.mat`: 10 folds of 600 pairs. Its
-       variable `splits` is read as InsightFace's packer does: a cell for each fold, with a 2 x 600 cell of (image name
-       without ".jpg", age) and 600 labels, 1 mated and -1 not. The image names begin with the name of the person; what
-       their further parts mean could not be verified, so only the name and the age of the .mat file are used.
+    2. The authors' folder with `03_Protocol_Images/` and `04_FINAL_protocol_30_years.mat`: 10 folds of 600 pairs, read
+       as InsightFace's packer does. Image names begin with the name of the person; what their further parts mean could
+       not be verified, so only the name and the age in the .mat file are used.
     3. The authors' folder of all 16,488 images, `ID_NAME_AGE_GENDER.jpg`, such as `0_MariaCallas_35_f.jpg`. It holds no
        protocol: pairs are drawn, and the set is called "AgeDB (sampled pairs)". It is not AgeDB-30.
 
@@ -275,15 +273,13 @@ def _agedb_images(folder):
         if match := re.fullmatch(r"(\d+)_(.+)_(\d+)_([fm])", file.stem):
             rows.append((file.relative_to(folder).as_posix(), str(file), match[2], float(match[3]), match[4]))
     if not rows:
-        raise DataError(
-            f"{folder} lacks both ID_NAME_AGE_GENDER.jpg images (0_MariaCallas_35_f.jpg) and 03_Protocol_Images with "
-            f"04_FINAL_protocol_30_years.mat; {published_at('AgeDB')}"
-        )
+        both = "ID_NAME_AGE_GENDER.jpg images (0_MariaCallas_35_f.jpg) and 03_Protocol_Images with its .mat file"
+        raise DataError(f"{folder} lacks both {both}; {published_at('AgeDB')}")
     return pd.DataFrame(rows, columns=["name", "path", "identity", "age", "gender"])
 
 
 def _read_agedb_protocol(file, folder):
-    """(index, pairs) of the .mat file of AgeDB-30."""
+    """(index, pairs) of AgeDB-30. `splits`: for each fold 2 x 600 (name without .jpg, age), and 600 labels 1 or -1."""
     from scipy.io import loadmat
 
     ages, rows = {}, []
@@ -348,9 +344,8 @@ def load_adience(
     Returns
     -------
     PairSet
-        `attributes`: `age_label` (as in the file), `age_group` ("0-2" ... "60-100"; missing where the label lies in
-        none: see `adience_age_group`), `gender` ("f", "m" or missing), `fold`, `user_id`, `yaw_deg` (the authors'
-        estimate, 0 frontal).
+        `attributes`: `age_label` (as in the file), `age_group` ("0-2" ... "60-100", or missing: `adience_age_group`),
+        `gender` ("f", "m" or missing), `fold`, `user_id`, `yaw_deg` (the authors' estimate, 0 frontal).
     """
     folder = set_folder(folder, "Adience")
     home = set_folder(folder, "Adience", "folds")
@@ -363,9 +358,9 @@ def load_adience(
     index["path"] = [str(root / name) for name in index["name"]]
     index = index.drop_duplicates("name", ignore_index=True)
     drawn = [_drawn_pairs(part, max_pairs, random_state).assign(fold=fold) for fold, part in index.groupby("fold")]
-    name = f"Adience ({variant}{', frontal' if frontal else ''})"
-    options.setdefault("detector", CentralFace())
-    return read_pair_set(name, index, pd.concat(drawn, ignore_index=True), images=images, strict=strict, **options)
+    options = {"detector": CentralFace(), "images": images, "strict": strict, **options}
+    pairs = pd.concat(drawn, ignore_index=True)
+    return read_pair_set(f"Adience ({variant}{', frontal' if frontal else ''})", index, pairs, **options)
 
 
 def adience_age_group(label):
@@ -378,10 +373,8 @@ def adience_age_group(label):
     ('8-13', '25-32', None)
     """
     years = [int(number) for number in re.findall(r"\d+", label)]
-    if len(years) not in (1, 2):
-        return None
-    groups = [f"{low}-{high}" for low, high in ADIENCE_GROUPS if low <= min(years) and max(years) <= high]
-    return groups[0] if groups else None
+    whole = [f"{low}-{high}" for low, high in ADIENCE_GROUPS if years and low <= min(years) and max(years) <= high]
+    return whole[0] if whole and len(years) <= 2 else None
 
 
 def _read_adience_fold(path, fold):
@@ -438,16 +431,15 @@ def load_scface(
     root = set_folder(folder, "SCface", "SCface_database")
     gallery = f"mugshot_frontal_{mugshots}_all"
     together = (root / "surveillance_cameras_all").is_dir()
-    need_parts(
-        root, "SCface", [gallery] + ([] if together else [f"surveillance_cameras_distance_{d}" for d in distances])
-    )
+    folders = [] if together else [f"surveillance_cameras_distance_{d}" for d in distances]
+    need_parts(root, "SCface", [gallery, *folders])
     rows = _scface_images(root, gallery)
     people = sorted(person for _, person, pose, *_ in rows.values() if (pose or "").lower() == "frontal")
     if not people:
         raise DataError(f"{root / gallery} holds no image called 001_frontal.jpg; {published_at('SCface')}")
     probes = [(f"{p}_cam{c}_{d}", p, c, d) for p in people for c in cameras for d in distances]
     for name, person, c, d in probes:  # also those whose image is missing
-        path = root / f"surveillance_cameras_distance_{d}" / f"cam_{c}" / f"{name}.jpg"
+        path = root / f"surveillance_cameras_distance_{d}/cam_{c}/{name}.jpg"
         rows.setdefault(name, (path, person, None, c, d))
     index = _scface_index(rows)
     names, shown = (np.repeat([probe[i] for probe in probes], len(people)) for i in (0, 1))
@@ -531,10 +523,9 @@ def load_bin(path, *, strict=False, progress=None):
     if len(pairs) >= FOLDS:
         pairs["fold"] = blocks(len(pairs), FOLDS)
     pictures = {f"{path}[{name.rpartition('/')[2]}]": data for data, name in first.items()}
-    unique = {"names": list(first.values()), "identities": [""] * len(first)}
-    read = lambda source: decode_image(pictures[source], name=source)  # noqa: E731
-    loaded = read_arcface_crops(read, list(pictures), **unique, strict=strict, progress=progress)
-    return keep_comparable(path.name, loaded.faces, pairs, loaded.report, unique["names"])
+    options = {"names": list(first.values()), "identities": [""] * len(first), "strict": strict, "progress": progress}
+    loaded = read_arcface_crops(lambda name: decode_image(pictures[name], name=name), list(pictures), **options)
+    return keep_comparable(path.name, loaded.faces, pairs, loaded.report, options["names"])
 
 
 def load_pairs_csv(path, folder=None, *, images="pairs", strict=False, **options):
@@ -545,8 +536,7 @@ def load_pairs_csv(path, folder=None, *, images="pairs", strict=False, **options
     path : path
         The CSV file; see `read_pairs_csv`.
     folder : path, optional
-        What the names are relative to. Default: the folder of the CSV file. The first folder in a name is taken for the
-        person; an image without folder has no identity.
+        Names are relative to it. Default: that of the CSV file. The first folder in a name is taken for the person.
     images, strict, **options
         As in `load_lfw`; the detector is `DlibHog()`.
 

@@ -20,15 +20,7 @@ DELIMITERS = ",;\t"
 
 
 def read_lines(
-    path,
-    *,
-    strip=False,
-    blank=False,
-    comments=False,
-    backslashes=False,
-    allow_empty=True,
-    start=0,
-    offsets=False,
+    path, *, strip=False, blank=False, comments=False, backslashes=False, allow_empty=True, start=0, offsets=False
 ):
     """Yield (line number, text) of each line of a text file. The file is never held in memory as a whole.
 
