@@ -386,6 +386,7 @@ def _similarity(arguments, pairs, table):
 
 def _intervals(arguments, pairs, similarity, mated, qualities, rules):
     from . import evaluation
+    from .data.pairs import identities_of_pairs
 
     who = identities_of_pairs(pairs)
     options = {"limit": arguments.limit, "kind": "normalised", "n_draws": arguments.draws}
@@ -397,44 +398,6 @@ def _intervals(arguments, pairs, similarity, mated, qualities, rules):
             )
             for name, quality in qualities.items()
         }
-
-
-def identities_of_pairs(pairs):
-    """Who each side of each pair shows, as `EDC_EPILOG` tells.
-
-    Parameters
-    ----------
-    pairs : DataFrame with `a`, `b`, `mated`
-
-    Returns
-    -------
-    (array (P,), array (P,))
-    """
-    mated = pairs["mated"].to_numpy()
-    if {"identity_a", "identity_b"} <= set(pairs):
-        return pairs["identity_a"].to_numpy(str), pairs["identity_b"].to_numpy(str)
-    folders = [pairs[side].str.rpartition("/")[0].to_numpy(str) for side in ("a", "b")]
-    if all((side != "").all() for side in folders) and np.array_equal(folders[0] == folders[1], mated):
-        return tuple(folders)
-    return _connected(pairs["a"].to_numpy(str), pairs["b"].to_numpy(str), mated)
-
-
-def _connected(a, b, mated):
-    """Components of the graph whose edges are the mated pairs."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    images, index = np.unique(np.concatenate([a, b]), return_inverse=True)
-    i, j = index[: len(a)], index[len(a) :]
-    edges = coo_array((np.ones(mated.sum()), (i[mated], j[mated])), shape=(len(images), len(images)))
-    _, person = connected_components(edges, directed=False)
-    wrong = np.flatnonzero((person[i] == person[j]) & ~mated)
-    if len(wrong):
-        raise DataError(
-            f"{a[wrong[0]]} and {b[wrong[0]]} are marked as different people, but other mated pairs connect them; "
-            "mend the flags, add the columns identity_a and identity_b, or use --draws 0"
-        )
-    return person[i], person[j]
 
 
 def _print_curves(arguments, curves, intervals):

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from fiqa_lib import evaluation, protocols
-from fiqa_lib.cli import identities_of_pairs, main
+from fiqa_lib.cli import main
+from fiqa_lib.data.pairs import identities_of_pairs
 from fiqa_lib.errors import DataError
 
 

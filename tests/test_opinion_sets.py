@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from fiqa_lib import opinion_sets
+from fiqa_lib.data import opinion_sets
+from fiqa_lib.data.opinion_sets import crops, load_koniq10k, load_live_challenge
 from fiqa_lib.errors import DataError, ImageError
 from fiqa_lib.images import write_image
-from fiqa_lib.opinion_sets import crops, load_koniq10k, load_live_challenge
 
 MOS = [77.38, 15.22, 50.5]
 
@@ -81,8 +81,8 @@ def test_what_is_missing_is_named_with_the_authors_page(koniq, tmp_path):
     ("change", "word"),
     [
         (lambda t: t.drop(columns="MOS"), "MOS"),
-        (lambda t: t.assign(MOS=["3", "x", "4"]), "row 3"),
-        (lambda t: t.assign(MOS=[3, 4, 400]), "row 4"),
+        (lambda t: t.assign(MOS=["3", "x", "4"]), "line 3: MOS"),
+        (lambda t: t.assign(MOS=[3, 4, 400]), "line 4: MOS"),
     ],
 )
 def test_a_table_of_another_layout_is_refused(koniq, change, word):

@@ -15,8 +15,9 @@ import pytest
 import scipy.io
 import sklearn.datasets
 
-from fiqa_lib import published as p
-from fiqa_lib.datasets import load_files
+from fiqa_lib.data import load_files, pair_sets
+from fiqa_lib.data import published as p
+from fiqa_lib.data.layouts import PAGES
 from fiqa_lib.errors import DataError, FiqaError, ImageError
 from fiqa_lib.faces import CANONICAL_EYES, Detection
 from fiqa_lib.packaged import packaged_files
@@ -63,7 +64,7 @@ def fails(of, part, call, *arguments, **options):
     """The call names the missing part, and the page where the authors publish the set."""
     with pytest.raises(DataError) as caught:
         call(*arguments, **options)
-    assert part in str(caught.value) and p.PAGES[of] in str(caught.value)
+    assert part in str(caught.value) and PAGES[of] in str(caught.value)
 
 
 def rows(table, *columns):
@@ -211,17 +212,19 @@ def test_images_without_a_face(lfw):
 def test_central_face_is_the_one_in_the_middle():
     boxes = [Detection(0, 0, 60, 60, 9.0), Detection(45, 40, 20, 20, 1.0), Detection(40, 20, 59, 60, 2.0)]
     image = np.zeros((100, 110, 3), np.uint8)
-    assert p.CentralFace(lambda _: boxes)(image) == [boxes[1]]
-    assert p.CentralFace(lambda _: boxes[:1])(image) == [boxes[0]]
-    assert p.CentralFace(lambda _: [Detection(0, 0, 40, 40, 9.0)])(image) == []
-    assert repr(p.CentralFace()).startswith("CentralFace(DlibHog(")
+    assert pair_sets.CentralFace(lambda _: boxes)(image) == [boxes[1]]
+    assert pair_sets.CentralFace(lambda _: boxes[:1])(image) == [boxes[0]]
+    assert pair_sets.CentralFace(lambda _: [Detection(0, 0, 40, 40, 9.0)])(image) == []
+    assert repr(pair_sets.CentralFace()).startswith("CentralFace(DlibHog(")
 
 
 def test_the_face_in_the_middle_is_found_by_default(lfw, monkeypatch):
     used = []
-    monkeypatch.setattr(p, "load_files", lambda *a, **k: used.append(k["detector"]) or load_files(*a, **k | FAST))
+    monkeypatch.setattr(
+        pair_sets, "load_files", lambda *a, **k: used.append(k["detector"]) or load_files(*a, **k | FAST)
+    )
     p.load_lfw(lfw)
-    assert isinstance(used[0], p.CentralFace)
+    assert isinstance(used[0], pair_sets.CentralFace)
 
 
 # --- LFW by scikit-learn
@@ -236,7 +239,7 @@ def no_home(monkeypatch, tmp_path):
 def test_lfw_without_a_folder_says_where_to_get_it(no_home):
     with pytest.raises(DataError, match=r"load_lfw\(download=True\)") as caught:
         p.load_lfw()
-    assert p.PAGES["LFW"] in str(caught.value) and not no_home.exists()
+    assert PAGES["LFW"] in str(caught.value) and not no_home.exists()
 
 
 def test_lfw_download_is_left_to_scikit_learn(no_home, put, monkeypatch):
@@ -299,7 +302,7 @@ def test_xqlfw_aligned_is_not_detected(xqlfw):
     cv2.imwrite(str(path), np.zeros((113, 112, 3), np.uint8))
     found = p.load_xqlfw(xqlfw, variant="aligned", detector=nobody)
     assert list(found.report.status) == ["ok"] * 4 + ["error"] and "112 x 113 pixels" in found.report.reason[4]
-    expected = p.from_arcface_crop(cv2.imread(str(xqlfw / f"xqlfw_aligned_112/{LFW_IMAGES[0]}.jpg"))[..., ::-1])
+    expected = pair_sets.from_arcface_crop(cv2.imread(str(xqlfw / f"xqlfw_aligned_112/{LFW_IMAGES[0]}.jpg"))[..., ::-1])
     np.testing.assert_array_equal(found.faces.images[0], expected)
     with pytest.raises(ImageError, match="112 x 113"):
         p.load_xqlfw(xqlfw, variant="aligned", strict=True)
@@ -374,7 +377,7 @@ def test_odd_file_names_of_cplfw_still_name_the_person(tmp_path, put):
     [
         ("A_1.jpg 1\nA_2.jpg\n", "line 2: expected 'image.jpg number'"),
         ("A_1.jpg 1\n\nA_2.jpg one\n", "line 3: expected 'image.jpg number'"),
-        ("A_1.jpg 1\nA_2.jpg 0\n", "line 2: the two lines of a pair bear one number, not 1 and 0"),
+        ("A_1.jpg 1\nA_2.jpg 0\n", "line 2: the two lines of a pair have one number, not 1 and 0"),
         ("A_1.jpg 1\nA_2.jpg 1\nA_3.jpg 1\n", "3 lines"),
         ("", "0 lines"),
     ],
@@ -621,10 +624,14 @@ def test_adience_other_layouts(adience, put):
 
 def test_adience_missing_or_malformed(adience, put):
     put("fold_1_data.txt", ADIENCE_HEADER + "7285955@N06\t2_a_o.jpg\t3\n")
-    with pytest.raises(DataError, match=r"fold_1_data\.txt, line 2: expected 12 columns"):
+    with pytest.raises(DataError, match=r"fold_1_data\.txt, line 2: 12 cells are expected, got 3"):
         p.load_adience(adience)
     put("fold_1_data.txt", "user_id\toriginal_image\n")
-    fails("Adience", "fold_1_data.txt, line 1: the tab-separated header lacks face_id, age", p.load_adience, adience)
+    with pytest.raises(DataError, match=r"fold_1_data\.txt, line 1: no column 'face_id', 'age', 'gender'"):
+        p.load_adience(adience)
+    put("fold_1_data.txt", ADIENCE_HEADER + adience_lines(1).replace("\t0\t60", "\tleft\t60"))
+    with pytest.raises(DataError, match=r"fold_1_data\.txt, line 2: fiducial_yaw_angle must be a number, not 'left'"):
+        p.load_adience(adience)
     (adience / "fold_3_data.txt").unlink()
     fails("Adience", "lacks fold_3_data.txt", p.load_adience, adience)
 
@@ -712,26 +719,25 @@ def test_scface_missing_or_malformed(scface, put):
 
 
 def test_arcface_crop_puts_the_eyes_in_place():
-    for source, target in zip(p.ARCFACE_EYES, CANONICAL_EYES, strict=True):
+    for source, target in zip(pair_sets.ARCFACE_EYES, CANONICAL_EYES, strict=True):
         y, x = np.mgrid[:112, :112]
         spot = 255 * np.exp(-((x - source[0]) ** 2 + (y - source[1]) ** 2) / 8)
-        crop = p.from_arcface_crop(np.repeat(np.rint(spot).astype(np.uint8)[..., None], 3, axis=2))[..., 0].astype(
-            float
-        )
+        picture = np.repeat(np.rint(spot).astype(np.uint8)[..., None], 3, axis=2)
+        crop = pair_sets.from_arcface_crop(picture)[..., 0].astype(float)
         y, x = np.mgrid[:192, :192]
         np.testing.assert_allclose([(x * crop).sum() / crop.sum(), (y * crop).sum() / crop.sum()], target, atol=0.05)
 
 
 def test_arcface_crop_repeats_the_border_and_keeps_detail(orl):
-    grey = p.from_arcface_crop(np.full((112, 112, 3), 77, np.uint8))
+    grey = pair_sets.from_arcface_crop(np.full((112, 112, 3), 77, np.uint8))
     assert grey.shape == (192, 192, 3) and (grey == 77).all()
     back = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP}
-    crop = cv2.warpAffine(orl.images[5], p.ARCFACE_TO_CANONICAL, (112, 112), **back)
-    again = cv2.warpAffine(p.from_arcface_crop(crop), p.ARCFACE_TO_CANONICAL, (112, 112), **back)
+    crop = cv2.warpAffine(orl.images[5], pair_sets.ARCFACE_TO_CANONICAL, (112, 112), **back)
+    again = cv2.warpAffine(pair_sets.from_arcface_crop(crop), pair_sets.ARCFACE_TO_CANONICAL, (112, 112), **back)
     error = ((again.astype(float) - crop)[2:-2, 2:-2] ** 2).mean()
     assert 10 * np.log10(255**2 / error) > 45
     with pytest.raises(DataError, match="112, 112, 3"):
-        p.from_arcface_crop(np.zeros((96, 112, 3), np.uint8))
+        pair_sets.from_arcface_crop(np.zeros((96, 112, 3), np.uint8))
 
 
 @pytest.fixture
@@ -758,7 +764,7 @@ def test_bin(tmp_path, bin_images):
     assert list(found.pairs.mated) == same and list(found.pairs.fold) == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert set(found.faces.identities) == {""} and set(found.faces.attributes.status) == {"ok"}
     crop = cv2.imdecode(np.frombuffer(images[3], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    np.testing.assert_array_equal(found.faces.images[3], p.from_arcface_crop(crop))
+    np.testing.assert_array_equal(found.faces.images[3], pair_sets.from_arcface_crop(crop))
 
 
 def test_bin_with_a_broken_image(tmp_path, bin_images):
@@ -831,7 +837,7 @@ def test_the_card_names_every_loader_and_page():
     card = CARD.read_text(encoding="utf-8")
     loaders = [name for name in vars(p) if re.fullmatch("load_(?!files).*", name)]
     assert len(loaders) == 10 and all(name in card for name in loaders)
-    assert all(page in card for page in p.PAGES.values())
+    assert all(page in card for page in PAGES.values())
 
 
 def test_the_command_of_the_card_prints_the_hashes_of_the_card(capsys):

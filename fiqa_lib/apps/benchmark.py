@@ -105,7 +105,7 @@ def _made_pairs(data, photographs, copies, random_state):
 
 
 def _listed_pairs(data, path):
-    from ..cli import identities_of_pairs
+    from ..data.pairs import identities_of_pairs
 
     loaded, table = load(data), protocols.read_pairs(path)
     faces = loaded.faces

@@ -1,6 +1,6 @@
 import numpy as np
 
-from fiqa_lib.faceless import FACELESS, non_faces
+from fiqa_lib.data.non_faces import FACELESS, non_faces
 
 
 def test_false_positives_are_the_detectors():
