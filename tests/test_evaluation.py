@@ -11,9 +11,9 @@ from scipy import stats
 
 from fiqa_lib import evaluation as ev
 from fiqa_lib.errors import DataError, FiqaError
-from fiqa_lib.verification import FewImpostorsWarning, Threshold, fit_threshold
+from fiqa_lib.evaluation import FewImpostorsWarning, Threshold, fit_threshold
 
-pytestmark = pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::fiqa_lib.evaluation.verification.FewImpostorsWarning")
 
 GOLDEN_SIMILARITY = np.array([0.2, 0.9, 0.3, 0.9, 0.4])
 GOLDEN_A, GOLDEN_B = np.array([1, 2, 2, 4, 9]), np.array([5, 2, 7, 4, 5])

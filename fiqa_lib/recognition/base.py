@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .. import verification
 from ..cache import content_key
 from ..errors import DataError
 from ..faces import CANONICAL_EYES, SIZE, Faces, similarity_transform
+from . import similarity
 
 ARCFACE_SIZE = 112
 """Side in pixels of the crop that ArcFace introduced and most published recognisers use."""
@@ -179,12 +179,12 @@ class Recogniser:
         array (P,) float64
         """
         if self.similarity == "cosine":
-            return verification.cosine(a, b, centre=centre)
-        return verification.euclidean(a, b)
+            return similarity.cosine(a, b, centre=centre)
+        return similarity.euclidean(a, b)
 
     def all_pairs(self, embeddings, identities, centre=None):
         """Similarity and mated flag of every pair, as `verification.all_pairs`, with this recogniser's similarity."""
-        return verification.all_pairs(embeddings, identities, kind=self.similarity, centre=centre)
+        return similarity.all_pairs(embeddings, identities, kind=self.similarity, centre=centre)
 
     def features(self, faces, batch_size=None):
         """Input of the last linear layer. Only recognisers that are torch networks have one."""
