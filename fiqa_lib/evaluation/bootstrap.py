@@ -22,7 +22,7 @@ import pandas as pd
 
 from ..errors import DataError
 from .curve import KINDS, LIMITS, StepCurve, checked_choice, oracle_curve, rescaled_area
-from .edc import EdcOptions, SortedPairs, Weights, checked_pairs, checked_quality, curve_of
+from .edc import EdcOptions, SortedPairs, checked_pairs, checked_quality, curve_of
 from .verification import Threshold, as_flags, as_scores, warn_if_few
 
 
@@ -303,21 +303,21 @@ def _resample(similarity, mated, qualities, identity_a, identity_b, limits, opti
     for draw in areas:
         times = np.bincount(rng.integers(people, size=people), minlength=people)
         pair = np.where(mated, times[people_a], times[people_a] * times[people_b])
-        weights = Weights(pair, None if image_people is None else times[image_people])
+        image = None if image_people is None else times[image_people]
         if not pair[mated].any() or (refit and not pair[~mated].any()):
             continue
-        start = methods[0].fit(options.fmr, weights) if refit else held
+        start = methods[0].fit(options.fmr, pair) if refit else held
         for method, row in zip(methods, draw, strict=True):
-            row[:] = _weighted_areas(method, start, weights, limits, options)
+            row[:] = _weighted_areas(method, start, (pair, image), limits, options)
     return _Resampled(curves, {name: areas[:, i] for i, name in enumerate(curves)}, people, options)
 
 
 def _weighted_areas(method, threshold, weights, limits, options):
-    points = method.curve(threshold, options.refit_fmr, weights)
+    points = method.curve(threshold, options.refit_fmr, *weights)
     curve = StepCurve(points.discard, points.error)
     best = StepCurve(np.zeros(1), np.full(1, np.nan))
     if options.kind == "oracle":
-        units = weights.pair[method.unit_rows].sum()
+        units = weights[0][method.unit_rows].sum()
         best = oracle_curve(points.failing, int(points.mated_left[0]), int(units))
     return [rescaled_area(curve.area(x), x, points.error[0], options.kind, best.area(x)) for x in limits]
 

@@ -177,8 +177,11 @@ def curve_of(pairs, options):
     else:
         threshold, target = float(options.threshold), math.nan
         realised = false_match_rate(impostor, threshold) if len(impostor) else math.nan
-    points = ordered.curve(threshold, options.refit_fmr)
-    images = ordered.image_failures(threshold) if options.population == "images" else None
+    once = np.ones(len(pairs.mated), np.int64)
+    images = failures = None
+    if options.population == "images":
+        images, failures = np.ones(ordered.n_units, np.int64), ordered.image_failures(threshold)
+    points = ordered.curve(threshold, options.refit_fmr, once, images)
     return EDC(
         discard=np.append(points.discard, 1.0),
         error=np.append(points.error, 0.0),
@@ -195,7 +198,7 @@ def curve_of(pairs, options):
         threshold_at=np.append(points.threshold, points.threshold[-1]),
         mated_left=np.append(points.mated_left, 0),
         impostor_left=None if points.impostor_left is None else np.append(points.impostor_left, 0),
-        _oracle=oracle_curve(points.failing, len(ordered.genuine), ordered.n_units, images),
+        _oracle=oracle_curve(points.failing, len(ordered.genuine), ordered.n_units, failures),
     )
 
 
@@ -316,15 +319,8 @@ class Points(NamedTuple):
     impostor_left: np.ndarray | None
 
 
-class Weights(NamedTuple):
-    """How often each pair and each image counts, for the bootstrap."""
-
-    pair: np.ndarray  # (P,)
-    image: np.ndarray | None
-
-
 class SortedPairs:
-    """Pairs sorted by quality once, from which curves are read off, plain or weighted.
+    """Pairs sorted by quality once, from which curves are read off for any weights (how often each pair counts).
 
     A *unit* is what the discarded share counts. A *cut* is a distinct quality of the units; at cut c, all that has a
     lower quality is gone. `unit_start` and `genuine_start` say, for each cut, how many units and mated pairs that is.
@@ -345,26 +341,25 @@ class SortedPairs:
         self.cuts = units[self.unit_start]
         self.genuine_start = self.unit_start if units is quality else np.searchsorted(quality, self.cuts)
 
-    def curve(self, threshold, fmr=None, weights=None):
-        """The `Points` of the curve; re-fitted to `fmr` at each cut if that is given, else at the one threshold."""
-        units = None if weights is None else weights.image if self.population == "images" else weights.pair
-        left = _remaining(self.unit_start, self.n_units, None if units is None else units[self.unit_rows])
-        weight = None if weights is None else weights.pair[self.genuine_rows]
-        mated_left = _remaining(self.genuine_start, len(self.genuine), weight)
+    def curve(self, threshold, fmr, pair_weight, image_weight=None):
+        """The `Points` of the curve; re-fitted to `fmr` at each cut unless that is None, else at the one threshold."""
+        units = image_weight if self.population == "images" else pair_weight
+        left = _remaining(self.unit_start, units[self.unit_rows])
+        weight = pair_weight[self.genuine_rows]
+        mated_left = _remaining(self.genuine_start, weight)
         if fmr is None:
-            failing = self.genuine < np.float64(threshold)
-            wrong = _remaining(self.genuine_start, None, failing if weight is None else failing * weight)
+            wrong = _remaining(self.genuine_start, (self.genuine < np.float64(threshold)) * weight)
             thresholds, impostor_left = np.full(len(left), float(threshold)), None
         else:
-            thresholds, impostor_left = self._refit(fmr, threshold, weights, left == left[0])
+            thresholds, impostor_left = self._refit(fmr, threshold, pair_weight, left == left[0])
             wrong = self._failing_at(thresholds, weight)
         error = np.divide(wrong, mated_left, out=np.zeros(len(left)), where=mated_left > 0)
         return Points((left[0] - left) / left[0], error, int(wrong[0]), thresholds, mated_left, impostor_left)
 
-    def fit(self, fmr, weights):
-        """The threshold of `verification.fit_threshold` if every impostor pair were there `weights.pair` times."""
+    def fit(self, fmr, pair_weight):
+        """The threshold of `verification.fit_threshold` if every impostor pair were there `pair_weight` times."""
         rows, values = self._impostors_falling
-        upto = np.cumsum(weights.pair[rows])
+        upto = np.cumsum(pair_weight[rows])
         k = allowed_false_matches(fmr, upto[-1])
         if k >= upto[-1]:
             return -np.inf
@@ -397,7 +392,7 @@ class SortedPairs:
     def _genuine_ranks(self):
         return ranks(self.genuine[::-1])
 
-    def _refit(self, fmr, threshold, weights, untouched):
+    def _refit(self, fmr, threshold, pair_weight, untouched):
         """Thresholds at each cut, for the impostor pairs at or above it, and how many those are.
 
         Where no unit is discarded yet (`untouched`), all impostor pairs count, also those of lower quality.
@@ -406,8 +401,8 @@ class SortedPairs:
         remain = np.where(untouched, len(rows), remain)
         first, run = _runs(remain)
         remain = remain[first]
-        weight = None if weights is None else weights.pair[rows]
-        left = remain if weight is None else prefix_sums(weight)[remain]
+        weight = pair_weight[rows]
+        left = prefix_sums(weight)[remain]
         k = allowed_false_matches(fmr, left)
         value = ordered[prefix_kth(rank, remain, np.maximum(left - 1 - k, 0), weight)]
         if np.any((k < left) & (value == np.inf)):
@@ -428,9 +423,9 @@ class SortedPairs:
         rank, ordered = self._genuine_ranks
         remain = len(self.genuine) - self.genuine_start[first]
         below = np.searchsorted(ordered, thresholds[first])
-        at_change = prefix_count(rank, remain, below, None if weight is None else weight[::-1])
+        at_change = prefix_count(rank, remain, below, weight[::-1])
         own = np.repeat(thresholds, np.diff(self.genuine_start, append=len(self.genuine)))
-        gone = prefix_sums((self.genuine < own) * (1 if weight is None else weight))
+        gone = prefix_sums((self.genuine < own) * weight)
         return at_change[run] - (gone[self.genuine_start] - gone[self.genuine_start[first]][run])
 
 
@@ -446,9 +441,7 @@ def _rows_by_quality(pairs, chosen):
     return rows[np.argsort(pairs.quality[rows])]
 
 
-def _remaining(start, n, weight):
-    """How much remains from each start on: of `n` items, or of the weights."""
-    if weight is None:
-        return n - start
+def _remaining(start, weight):
+    """How much weight remains from each start on."""
     upto = prefix_sums(weight)
     return upto[-1] - upto[start]

@@ -26,7 +26,7 @@ def prefix_sums(values, dtype=np.int64):
     return sums
 
 
-def prefix_kth(rank, length, k, weight=None):
+def prefix_kth(rank, length, k, weight):
     """The rank of the `k[i]`-th (from 0) of the first `length[i]` items, each counted by its weight."""
     kth, k = np.zeros(len(length), np.int64), k.copy()
 
@@ -40,7 +40,7 @@ def prefix_kth(rank, length, k, weight=None):
     return np.minimum(kth, len(rank) - 1)  # for an empty prefix any rank will do
 
 
-def prefix_count(rank, length, below, weight=None):
+def prefix_count(rank, length, below, weight):
     """How many of the first `length[i]` items, counted by weight, have a rank under `below[i]`."""
     total = np.zeros(len(length), np.int64)
 
@@ -63,9 +63,9 @@ def _descend(rank, length, weight, choose_upper):
     for bit in range(len(rank).bit_length() - 1, -1, -1):
         one = (rank >> bit) & 1 != 0
         zeros = prefix_sums(~one, rank.dtype)
-        heavy = zeros if weight is None else prefix_sums(np.where(one, 0, weight))
+        heavy = prefix_sums(np.where(one, 0, weight))
         upper = choose_upper(bit, heavy[high] - heavy[low])
         low = np.where(upper, zeros[-1] + low - zeros[low], zeros[low])
         high = np.where(upper, zeros[-1] + high - zeros[high], zeros[high])
         order = np.concatenate([np.flatnonzero(~one), np.flatnonzero(one)])
-        rank, weight = rank[order], None if weight is None else weight[order]
+        rank, weight = rank[order], weight[order]
