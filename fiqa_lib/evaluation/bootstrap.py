@@ -23,10 +23,18 @@ import pandas as pd
 from ..errors import DataError
 from .curve import KINDS, LIMITS, StepCurve, checked_choice, oracle_curve, rescaled_area
 from .edc import EdcOptions, SortedPairs, checked_pairs, checked_quality, curve_of
-from .verification import Threshold, as_flags, as_scores, warn_if_few
+from .verification import as_flags, as_scores, warn_if_few
+
+AREA_COLUMNS = (
+    "method limit kind pauc low high standard_error starting_error n_mated n_missing n_draws n_invalid n_identities"
+).split()
+DIFFERENCE_COLUMNS = (
+    "method reference limit kind pauc pauc_reference difference low high probability_better p_value "
+    "n_draws n_invalid n_identities"
+).split()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class BootstrapOptions(EdcOptions):
     """The keyword arguments that `bootstrap_pauc`, `bootstrap_areas` and `compare` share, checked.
 
@@ -130,7 +138,6 @@ def bootstrap_pauc(similarity, mated, quality_a, quality_b, identity_a, identity
     options = BootstrapOptions(**options)
     people = identity_a, identity_b
     resampled = _resample(similarity, mated, {"score": (quality_a, quality_b)}, *people, [limit], options)
-    _warn_if_few(resampled, stacklevel=3)
     return resampled.interval("score", 0, limit)
 
 
@@ -156,28 +163,12 @@ def bootstrap_areas(similarity, mated, qualities, identity_a, identity_b, *, lim
     """
     options = BootstrapOptions(**options)
     resampled = _resample(similarity, mated, qualities, identity_a, identity_b, limits, options)
-    _warn_if_few(resampled, stacklevel=3)
     rows = []
     for (name, curve), (place, limit) in product(resampled.curves.items(), enumerate(limits)):
         interval = resampled.interval(name, place, limit)
-        rows.append(
-            {
-                "method": name,
-                "limit": limit,
-                "kind": options.kind,
-                "pauc": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                "standard_error": interval.standard_error,
-                "starting_error": curve.starting_error,
-                "n_mated": curve.n_mated,
-                "n_missing": curve.n_missing,
-                "n_draws": len(interval.draws),
-                "n_invalid": interval.n_invalid,
-                "n_identities": interval.n_identities,
-            }
-        )
-    return pd.DataFrame(rows)
+        setting = {"method": name, "limit": limit, "kind": options.kind, "pauc": interval.estimate}
+        rows.append({**setting, **vars(interval), **vars(curve), "n_draws": len(interval.draws)})
+    return pd.DataFrame(rows, columns=AREA_COLUMNS)
 
 
 def compare(similarity, mated, qualities, identity_a, identity_b, *, reference=None, limits=(0.2,), **options):
@@ -214,29 +205,15 @@ def compare(similarity, mated, qualities, identity_a, identity_b, *, reference=N
         raise DataError(f"the reference {reference!r} is not among the methods {names}")
     options = BootstrapOptions(**options)
     resampled = _resample(similarity, mated, qualities, identity_a, identity_b, limits, options)
-    _warn_if_few(resampled, stacklevel=3)
     couples = combinations(names, 2) if reference is None else ((n, reference) for n in names if n != reference)
     rows = []
     for (one, other), (place, limit) in product(couples, enumerate(limits)):
         interval = resampled.interval(one, place, limit, other)
-        rows.append(
-            {
-                "method": one,
-                "reference": other,
-                "limit": limit,
-                "kind": options.kind,
-                "pauc": resampled.area(one, limit),
-                "pauc_reference": resampled.area(other, limit),
-                "difference": interval.estimate,
-                "low": interval.low,
-                "high": interval.high,
-                **_odds(interval.draws),
-                "n_draws": len(interval.draws),
-                "n_invalid": interval.n_invalid,
-                "n_identities": interval.n_identities,
-            }
-        )
-    return pd.DataFrame(rows)
+        setting = {"method": one, "reference": other, "limit": limit, "kind": options.kind}
+        areas = {"pauc": resampled.area(one, limit), "pauc_reference": resampled.area(other, limit)}
+        difference = {"difference": interval.estimate, "n_draws": len(interval.draws)}
+        rows.append({**setting, **areas, **difference, **vars(interval), **_odds(interval.draws)})
+    return pd.DataFrame(rows, columns=DIFFERENCE_COLUMNS)
 
 
 def _odds(differences):
@@ -246,12 +223,6 @@ def _odds(differences):
         "probability_better": float(np.mean(differences < 0) + np.mean(differences == 0) / 2),
         "p_value": float(min(1, 2 * (1 + tail) / (len(differences) + 1))),
     }
-
-
-def _warn_if_few(resampled, stacklevel):
-    threshold = next(iter(resampled.curves.values())).threshold
-    if isinstance(threshold, Threshold):
-        warn_if_few(threshold, stacklevel=stacklevel + 1)
 
 
 class _Resampled(NamedTuple):
@@ -282,7 +253,10 @@ class _Resampled(NamedTuple):
 
 
 def _resample(similarity, mated, qualities, identity_a, identity_b, limits, options):
-    """Curves on the data and areas of every draw, the same draws for all methods."""
+    """Curves on the data and areas of every draw, the same draws for all methods.
+
+    The warning of too few impostors points at the line that called the public function.
+    """
     similarity = as_scores(similarity, "similarity")
     mated = as_flags(mated, len(similarity))
     people_a, people_b, people = _numbered_people(identity_a, identity_b, mated)
@@ -294,10 +268,15 @@ def _resample(similarity, mated, qualities, identity_a, identity_b, limits, opti
             options = replace(options, **images)
     pairs = {name: checked_pairs(similarity, mated, *both, options) for name, both in qualities.items()}
     curves = {name: curve_of(one, options) for name, one in pairs.items()}
+    threshold = next(iter(curves.values())).threshold
+    warn_if_few(threshold, stacklevel=4)
     methods = [SortedPairs(one, options.population) for one in pairs.values()]
-    image_people = _people_of_images(next(iter(pairs.values())), people_a, people_b)
+    first = next(iter(pairs.values()))
+    image_people = None  # whom each image shows
+    if first.image_a is not None:
+        image_people = np.empty(len(first.image_quality), np.int64)
+        image_people[first.image_a], image_people[first.image_b] = people_a, people_b
     refit = options.refit_threshold and options.threshold is None
-    held = None if refit else next(iter(curves.values())).threshold
     rng = np.random.default_rng(options.random_state)
     areas = np.full((int(options.n_draws), len(methods), len(limits)), np.nan)
     for draw in areas:
@@ -306,7 +285,7 @@ def _resample(similarity, mated, qualities, identity_a, identity_b, limits, opti
         image = None if image_people is None else times[image_people]
         if not pair[mated].any() or (refit and not pair[~mated].any()):
             continue
-        start = methods[0].fit(options.fmr, pair) if refit else held
+        start = methods[0].fit(options.fmr, pair) if refit else threshold
         for method, row in zip(methods, draw, strict=True):
             row[:] = _weighted_areas(method, start, (pair, image), limits, options)
     return _Resampled(curves, {name: areas[:, i] for i, name in enumerate(curves)}, people, options)
@@ -343,15 +322,6 @@ def _numbered_people(identity_a, identity_b, mated):
     if len(names) < 2:
         raise DataError("a bootstrap over identities takes at least two of them")
     return a, b, len(names)
-
-
-def _people_of_images(pairs, people_a, people_b):
-    """Whom each image shows; None where images are not known."""
-    if pairs.image_a is None:
-        return None
-    who = np.empty(len(pairs.image_quality), np.int64)
-    who[pairs.image_a], who[pairs.image_b] = people_a, people_b
-    return who
 
 
 def _complete(qualities, n):

@@ -99,10 +99,8 @@ def rank_stability(
 
     Parameters
     ----------
-    similarity : array (P,)
-        Of each pair, higher = more alike.
-    mated : bool array (P,)
-        Whether the pair shows one person.
+    similarity, mated : array (P,)
+        As for `edc`.
     qualities : mapping of name to (quality_a, quality_b)
         The scores of each method.
     limits : sequence of float, default=(0.05, 0.2, 0.3, 0.95)

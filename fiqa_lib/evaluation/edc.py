@@ -27,24 +27,14 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from . import verification
 from .curve import EDC, UNITS, checked_choice, oracle_curve
 from .prefixes import prefix_count, prefix_kth, prefix_sums, ranks
 from .published_scripts import SCRIPTS, published_curve
-from .verification import (
-    Threshold,
-    allowed_false_matches,
-    as_flags,
-    as_scores,
-    fit_threshold,
-    just_above,
-    warn_if_few,
-)
-from .verification import (
-    fmr as false_match_rate,
-)
+from .verification import allowed_false_matches, as_flags, as_scores, fit_threshold, just_above, warn_if_few
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False)
 class EdcOptions:
     """The keyword arguments of `edc`, checked; see there."""
 
@@ -148,20 +138,9 @@ def edc(
     Grother & Tabassi 2007 (IEEE TPAMI 29); Schlett et al. 2023, "Considerations on the Evaluation of Biometric Quality
     Assessment Algorithms"; ISO/IEC 29794-1.
     """
-    options = EdcOptions(
-        fmr=fmr,
-        threshold=threshold,
-        convention=convention,
-        pair_quality=pair_quality,
-        population=population,
-        on_missing=on_missing,
-        compat=compat,
-        image_a=image_a,
-        image_b=image_b,
-    )
+    options = EdcOptions(fmr, threshold, convention, pair_quality, population, on_missing, compat, image_a, image_b)
     curve = curve_of(checked_pairs(similarity, mated, quality_a, quality_b, options), options)
-    if isinstance(curve.threshold, Threshold):
-        warn_if_few(curve.threshold, stacklevel=3)
+    warn_if_few(curve.threshold, stacklevel=3)
     return curve
 
 
@@ -176,7 +155,7 @@ def curve_of(pairs, options):
         realised = threshold.realised_fmr
     else:
         threshold, target = float(options.threshold), math.nan
-        realised = false_match_rate(impostor, threshold) if len(impostor) else math.nan
+        realised = verification.fmr(impostor, threshold) if len(impostor) else math.nan
     once = np.ones(len(pairs.mated), np.int64)
     images = failures = None
     if options.population == "images":

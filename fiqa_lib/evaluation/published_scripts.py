@@ -51,16 +51,7 @@ def published_curve(pairs, options):
     int(rate * P) - through ties - and decide anew on the rest. Their sort leaves the order of ties open; here it is
     that of the rows. CR-FIQA's area joins the 20 points by straight lines; MagFace publishes none, and gets the same.
 
-    Parameters
-    ----------
-    pairs : edc.Pairs
-        The pairs, checked.
-    options : edc.EdcOptions
-        `compat` and `fmr` count; `threshold`, `pair_quality` and `population="images"` are refused.
-
-    Returns
-    -------
-    EDC
+    `pairs` are checked (`edc.Pairs`); of the options (`edc.EdcOptions`) only `fmr` and `compat` may be set.
     """
     compat, fmr = options.compat, as_rate(options.fmr)
     if options.threshold is not None or options.pair_quality != "min" or options.population == "images":

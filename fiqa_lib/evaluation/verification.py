@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtri
-from sklearn.model_selection import KFold
 
 from ..errors import DataError
 
@@ -172,8 +171,11 @@ def fit_threshold(impostor_similarity, fmr, *, warn=True):
 
 
 def warn_if_few(threshold, stacklevel=2):
-    """Issue a `FewImpostorsWarning` when a fitted `Threshold` rests on fewer than 30 expected false matches."""
-    if threshold.expected_false_matches >= FEW:
+    """Issue a `FewImpostorsWarning` when a fitted `Threshold` rests on fewer than 30 expected false matches.
+
+    A plain float passes without a warning: on how many impostor pairs it rests is unknown.
+    """
+    if getattr(threshold, "expected_false_matches", FEW) >= FEW:
         return
     zero = " It is the zero-FMR threshold, just above the highest impostor." if threshold.zero_fmr else ""
     warnings.warn(
@@ -213,10 +215,8 @@ def fnmr_at_fmr(similarity, mated, fmr):
 
     Parameters
     ----------
-    similarity : array (P,)
-        Of each pair, higher = more alike.
-    mated : bool array (P,)
-        Whether the pair shows one person.
+    similarity, mated : array (P,)
+        As for `det_curve`.
     fmr : float in [0, 1]
         The target false match rate.
 
@@ -333,10 +333,8 @@ def accuracy_10fold(similarity, mated, folds=10):
 
     Parameters
     ----------
-    similarity : array (P,)
-        Of each pair, higher = more alike.
-    mated : bool array (P,)
-        Whether the pair shows one person.
+    similarity, mated : array (P,)
+        As for `det_curve`.
     folds : int or array (P,), default=10
         A number: that many blocks in the order given, which is how `pairs.txt` and the InsightFace `.bin` files are
         ordered. An array: the fold of each pair (the column `fold` of `protocols.read_lfw_pairs`).
@@ -368,10 +366,7 @@ def _fold_labels(folds, n):
         return labels
     if not 2 <= int(folds) <= n:
         raise DataError(f"folds must be between 2 and the number of pairs, {n}; got {folds}")
-    labels = np.empty(n, int)
-    for fold, (_, test) in enumerate(KFold(int(folds)).split(labels)):
-        labels[test] = fold
-    return labels
+    return np.concatenate([np.full(len(part), i) for i, part in enumerate(np.array_split(np.arange(n), int(folds)))])
 
 
 def _most_accurate(genuine, impostor):
