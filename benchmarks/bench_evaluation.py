@@ -9,8 +9,8 @@ import tracemalloc
 
 import numpy as np
 
-from fiqa_lib.evaluation import LIMITS, bootstrap_pauc, compare, edc
-from fiqa_lib.verification import all_pairs
+from fiqa_lib.evaluation import LIMITS, FewImpostorsWarning, bootstrap_pauc, compare, edc
+from fiqa_lib.recognition.similarity import all_pairs
 
 MEGABYTE = 1e6
 
@@ -107,8 +107,6 @@ def rows():
 
 if __name__ == "__main__":
     import warnings
-
-    from fiqa_lib.verification import FewImpostorsWarning
 
     warnings.simplefilter("ignore", FewImpostorsWarning)
     for row in rows():

@@ -1,6 +1,7 @@
 """The evaluation engine against definitions written out in full, pair by pair, in this file."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,20 @@ from scipy import stats
 
 from fiqa_lib import evaluation as ev
 from fiqa_lib.errors import DataError, FiqaError
-from fiqa_lib.verification import FewImpostorsWarning, Threshold, fit_threshold
+from fiqa_lib.evaluation import FewImpostorsWarning, Threshold, fit_threshold
 
-pytestmark = pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::fiqa_lib.evaluation.verification.FewImpostorsWarning")
 
 GOLDEN_SIMILARITY = np.array([0.2, 0.9, 0.3, 0.9, 0.4])
 GOLDEN_A, GOLDEN_B = np.array([1, 2, 2, 4, 9]), np.array([5, 2, 7, 4, 5])
 COMBINE = {"min": min, "max": max, "mean": lambda a, b: (a + b) / 2}
+
+
+def test_every_public_name_is_there_and_functions_are_not_their_modules():
+    assert all(hasattr(ev, name) for name in ev.__all__)
+    assert callable(ev.edc) and callable(ev.fairness)
+    for name in ("edc", "fairness"):
+        assert getattr(import_module(f"fiqa_lib.evaluation.{name}"), name) is getattr(ev, name)
 
 
 # ----------------------------------------------------------------------------------------------- the definition, slowly
@@ -801,6 +809,29 @@ def test_one_person_is_not_a_sample():
 def test_unknown_option_is_named():
     with pytest.raises(TypeError, match="treshold"):
         bootstrap(make_data(n=200), treshold=0.5)
+
+
+def test_few_impostors_warning_points_at_the_call():
+    data = make_data(n=200)
+    people = data["identity_a"], data["identity_b"]
+    both = {"good": data["good"], "bad": data["bad"]}
+    with pytest.warns(FewImpostorsWarning) as caught:
+        ev.bootstrap_pauc(data["similarity"], data["mated"], *data["good"], *people, n_draws=3)
+        ev.bootstrap_areas(data["similarity"], data["mated"], both, *people, n_draws=3)
+        ev.compare(data["similarity"], data["mated"], both, *people, n_draws=3)
+    assert [warning.filename for warning in caught] == [__file__] * 3
+
+
+def test_areas_of_many_methods_are_those_of_each():
+    data = make_data(n=800, people=20)
+    people = data["identity_a"], data["identity_b"]
+    options = {"fmr": 0.05, "n_draws": 20, "kind": "normalised"}
+    both = {"good": data["good"], "bad": data["bad"]}
+    table = ev.bootstrap_areas(data["similarity"], data["mated"], both, *people, limits=(0.2, 0.3), **options)
+    assert list(zip(table["method"], table["limit"], strict=True)) == [(m, x) for m in both for x in (0.2, 0.3)]
+    one = bootstrap(data, "bad", limit=0.3, **options)
+    last = table.iloc[-1]
+    assert (last["pauc"], last["low"], last["high"], last["n_identities"]) == (one.estimate, one.low, one.high, 20)
 
 
 def test_compare_tells_a_good_method_from_a_bad_one():

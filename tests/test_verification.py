@@ -9,13 +9,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from scipy.stats import chisquare, norm
-from sklearn.metrics import roc_auc_score
+from sklearn import metrics
 
-from fiqa_lib import verification as ver
+from fiqa_lib.data_pairs import pair_indices
 from fiqa_lib.errors import DataError
-from fiqa_lib.verification import FewImpostorsWarning
+from fiqa_lib.evaluation import FewImpostorsWarning
+from fiqa_lib.evaluation import verification as ver
+from fiqa_lib.recognition import similarity as sim
 
-few = pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+few = pytest.mark.filterwarnings("ignore::fiqa_lib.evaluation.verification.FewImpostorsWarning")
 
 scores = st.one_of(st.integers(-3, 3).map(float), st.sampled_from([math.inf, -math.inf, 0.1, -0.0, 1e-300, 1.7e308]))
 labelled = st.lists(st.tuples(scores, st.booleans()), min_size=2, max_size=30)
@@ -39,9 +41,9 @@ def both_classes(rows):
 
 def test_paired_similarities_by_hand():
     a, b = np.array([[3.0, 4], [1, 0], [2, 2]]), np.array([[3.0, 4], [0, 5], [-1, -1]])
-    np.testing.assert_allclose(ver.cosine(a, b), [1, 0, -1], atol=1e-15)
-    np.testing.assert_allclose(ver.euclidean(a, b), [0, -math.sqrt(26), -math.sqrt(18)])
-    np.testing.assert_allclose(ver.cosine(a, b, centre=np.array([1, 1])), ver.cosine(a - 1, b - 1))
+    np.testing.assert_allclose(sim.cosine(a, b), [1, 0, -1], atol=1e-15)
+    np.testing.assert_allclose(sim.euclidean(a, b), [0, -math.sqrt(26), -math.sqrt(18)])
+    np.testing.assert_allclose(sim.cosine(a, b, centre=np.array([1, 1])), sim.cosine(a - 1, b - 1))
 
 
 @pytest.mark.parametrize("block_bytes", [1, 700, 2000, 10**7])
@@ -49,13 +51,12 @@ def test_paired_similarities_by_hand():
 def test_all_pairs_are_scipys_in_scipys_order(kind, block_bytes):
     embeddings, identities = faces()
     expected = 1 - pdist(embeddings, "cosine") if kind == "cosine" else -pdist(embeddings)
-    pairs = ver.all_pairs(embeddings, identities, kind, block_bytes=block_bytes)
+    pairs = sim.all_pairs(embeddings, identities, kind, block_bytes=block_bytes)
     assert pairs.similarity.dtype == np.float32 and pairs.mated.dtype == bool
     np.testing.assert_allclose(pairs.similarity, expected, atol=2e-6)
     np.testing.assert_array_equal(pairs.mated, [x == y for x, y in combinations(identities, 2)])
-    i, j = ver.pair_positions(np.arange(len(expected)), len(embeddings))
-    np.testing.assert_array_equal(np.stack([i, j]), np.triu_indices(len(embeddings), 1))
-    paired = getattr(ver, kind)(embeddings[i], embeddings[j])
+    i, j = np.triu_indices(len(embeddings), 1)
+    paired = getattr(sim, kind)(embeddings[i], embeddings[j])
     np.testing.assert_allclose(pairs.similarity, paired, atol=2e-6)
 
 
@@ -63,68 +64,35 @@ def test_distances_of_near_twins_survive_the_matrix_product():
     rng = np.random.default_rng(0)
     one = rng.normal(size=(1, 128)) * 10
     embeddings = np.concatenate([one, one + 1e-4]).astype(np.float32)
-    expected = ver.euclidean(embeddings[:1], embeddings[1:])[0]
-    assert ver.all_pairs(embeddings, ["a", "b"], "euclidean").similarity[0] == pytest.approx(expected, rel=1e-3)
+    expected = sim.euclidean(embeddings[:1], embeddings[1:])[0]
+    assert sim.all_pairs(embeddings, ["a", "b"], "euclidean").similarity[0] == pytest.approx(expected, rel=1e-3)
 
 
 def test_centre_is_subtracted_and_checked():
     embeddings, identities = faces()
     centre = embeddings.mean(axis=0)
-    moved = ver.all_pairs(embeddings, identities, centre=centre).similarity
+    moved = sim.all_pairs(embeddings, identities, centre=centre).similarity
     np.testing.assert_allclose(moved, 1 - pdist(embeddings - centre, "cosine"), atol=2e-6)
     with pytest.raises(DataError, match="centre must have shape"):
-        ver.all_pairs(embeddings, identities, centre=centre[:-1])
+        sim.all_pairs(embeddings, identities, centre=centre[:-1])
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_faces(n):
     embeddings, identities = faces()
-    pairs = ver.all_pairs(embeddings[:n], identities[:n])
+    pairs = sim.all_pairs(embeddings[:n], identities[:n])
     assert len(pairs.similarity) == len(pairs.mated) == n // 2
-    assert sum(len(block.mated) for block in ver.iterate_pairs(embeddings[:n], identities[:n])) == n // 2
-    assert len(ver.pair_indices(identities[:n]).mated) == n // 2
-    assert [len(x) for x in ver.pair_positions([], n)] == [0, 0]
-
-
-def test_blocks_hold_the_pairs_of_the_whole():
-    embeddings, identities = faces()
-    whole = ver.all_pairs(embeddings, identities)
-    blocks = list(ver.iterate_pairs(embeddings, identities, block_bytes=1500))
-    assert len(blocks) > 3
-    joined = [np.concatenate(part) for part in zip(*blocks, strict=True)]
-    np.testing.assert_array_equal(joined[:2], np.triu_indices(len(identities), 1))
-    np.testing.assert_allclose(joined[2], whole.similarity, atol=1e-6)
-    np.testing.assert_array_equal(joined[3], whole.mated)
+    assert len(pair_indices(identities[:n]).mated) == n // 2
 
 
 def test_memory_is_the_result_and_a_block():
     embeddings, identities = faces(n=3000, dim=32)
     tracemalloc.start()
-    pairs = ver.all_pairs(embeddings, identities, block_bytes=2**20)
+    pairs = sim.all_pairs(embeddings, identities, block_bytes=2**20)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     result = pairs.similarity.nbytes + pairs.mated.nbytes
     assert peak < result + 8 * 2**20, f"{peak / 2**20:.0f} MB for a result of {result / 2**20:.0f} MB"
-
-
-@few
-@pytest.mark.parametrize("top", [1, 37, 10**6])
-def test_tails_are_the_top_of_the_full_list(top):
-    embeddings, identities = faces()
-    pairs = ver.all_pairs(embeddings, identities, block_bytes=1000)
-    tails = ver.score_tails(embeddings, identities, top=top, block_bytes=1000)
-    impostor = np.sort(pairs.similarity[~pairs.mated])[::-1]
-    np.testing.assert_array_equal(np.sort(tails.mated), np.sort(pairs.similarity[pairs.mated]))
-    np.testing.assert_array_equal(tails.impostor, impostor[:top])
-    assert tails.n_impostor == len(impostor)
-    if top == 37:
-        full, short = (
-            ver.fit_threshold(impostor, 0.02),
-            ver.fit_threshold(tails.impostor, 0.02, n_impostor=len(impostor)),
-        )
-        assert (full, full.realised_fmr, full.n_impostor) == (short, short.realised_fmr, short.n_impostor)
-        with pytest.raises(DataError, match="needs the"):
-            ver.fit_threshold(tails.impostor, 0.5, n_impostor=len(impostor))
 
 
 @pytest.mark.parametrize(
@@ -142,16 +110,12 @@ def test_tails_are_the_top_of_the_full_list(top):
 def test_wrong_embeddings_are_named(change, message):
     call = {"embeddings": np.array([[1.0, 2], [2, 1], [3, 4]]), "identities": ["a", "b", "c"]} | change
     with pytest.raises(DataError, match=message):
-        ver.all_pairs(**call)
+        sim.all_pairs(**call)
 
 
 def test_paired_needs_equal_shapes():
     with pytest.raises(DataError, match="same number"):
-        ver.cosine(np.ones((2, 3)), np.ones((3, 3)))
-    with pytest.raises(DataError, match="top must be"):
-        ver.score_tails(np.ones((2, 3)), ["a", "b"], top=0)
-    with pytest.raises(DataError, match="3 faces make 3 pairs"):
-        ver.pair_positions([3], 3)
+        sim.cosine(np.ones((2, 3)), np.ones((3, 3)))
 
 
 # ------------------------------------------------------------------------------------------------------ choosing pairs
@@ -159,7 +123,7 @@ def test_paired_needs_equal_shapes():
 
 def test_all_pairs_by_position():
     _, identities = faces(n=25, people=5)
-    chosen = ver.pair_indices(identities)
+    chosen = pair_indices(identities)
     assert (chosen.index_a < chosen.index_b).all()
     assert set(zip(chosen.index_a, chosen.index_b, strict=True)) == set(combinations(range(25), 2))
     np.testing.assert_array_equal(chosen.mated, identities[chosen.index_a] == identities[chosen.index_b])
@@ -168,14 +132,14 @@ def test_all_pairs_by_position():
 @pytest.mark.parametrize(("max_mated", "max_impostor"), [(7, 11), (0, 200), (10**6, 3), (None, 5), (5, None)])
 def test_caps_hold_and_pairs_are_different(max_mated, max_impostor):
     _, identities = faces(n=25, people=5)
-    every = ver.pair_indices(identities)
-    chosen = ver.pair_indices(identities, max_mated=max_mated, max_impostor=max_impostor, random_state=4)
+    every = pair_indices(identities)
+    chosen = pair_indices(identities, max_mated=max_mated, max_impostor=max_impostor, random_state=4)
     total = int(every.mated.sum()), int((~every.mated).sum())
     caps = [t if cap is None else min(cap, t) for cap, t in zip((max_mated, max_impostor), total, strict=True)]
     assert [int(chosen.mated.sum()), int((~chosen.mated).sum())] == caps
     assert len(set(zip(chosen.index_a, chosen.index_b, strict=True))) == sum(caps)
     np.testing.assert_array_equal(chosen.mated, identities[chosen.index_a] == identities[chosen.index_b])
-    again = ver.pair_indices(identities, max_mated=max_mated, max_impostor=max_impostor, random_state=4)
+    again = pair_indices(identities, max_mated=max_mated, max_impostor=max_impostor, random_state=4)
     np.testing.assert_array_equal(chosen.index_b, again.index_b)
 
 
@@ -184,7 +148,7 @@ def test_every_pair_is_equally_likely(cap):
     identities = ["b", "a", "b", "c", "b", "a", "b"]
     count = {True: {}, False: {}}
     for seed in range(3000):
-        chosen = ver.pair_indices(identities, max_mated=min(cap, 5), max_impostor=cap, random_state=seed)
+        chosen = pair_indices(identities, max_mated=min(cap, 5), max_impostor=cap, random_state=seed)
         for a, b, mated in zip(*chosen, strict=True):
             count[bool(mated)][int(a), int(b)] = count[bool(mated)].get((int(a), int(b)), 0) + 1
     assert (len(count[True]), len(count[False])) == (7, 14)
@@ -195,7 +159,7 @@ def test_every_pair_is_equally_likely(cap):
 def test_a_sample_never_lists_all_pairs():
     identities = np.random.default_rng(0).integers(0, 5000, 30_000)  # 450 million pairs
     tracemalloc.start()
-    chosen = ver.pair_indices(identities, max_mated=1000, max_impostor=50_000)
+    chosen = pair_indices(identities, max_mated=1000, max_impostor=50_000)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(chosen.mated) == 51_000 and peak < 20 * 2**20
@@ -260,20 +224,19 @@ def test_threshold_of_float32_holds_for_both_precisions():
 
 
 @pytest.mark.parametrize(
-    ("impostors", "fmr", "options", "message"),
+    ("impostors", "fmr", "message"),
     [
-        ([], 0.1, {}, "no non-mated"),
-        ([0.1, np.nan], 0.1, {}, "1 NaN"),
-        ([0.1], 1.1, {}, "between 0 and 1"),
-        ([0.1], -0.1, {}, "between 0 and 1"),
-        ([[0.1]], 0.1, {}, "1-D"),
-        (["a"], 0.1, {}, "numeric"),
-        ([0.1, 0.2], 0.1, {"n_impostor": 1}, "at least 2"),
+        ([], 0.1, "no non-mated"),
+        ([0.1, np.nan], 0.1, "1 NaN"),
+        ([0.1], 1.1, "between 0 and 1"),
+        ([0.1], -0.1, "between 0 and 1"),
+        ([[0.1]], 0.1, "1-D"),
+        (["a"], 0.1, "numeric"),
     ],
 )
-def test_threshold_names_what_is_wrong(impostors, fmr, options, message):
+def test_threshold_names_what_is_wrong(impostors, fmr, message):
     with pytest.raises(DataError, match=message):
-        ver.fit_threshold(impostors, fmr, **options)
+        ver.fit_threshold(impostors, fmr)
 
 
 def test_error_rates_accept_at_the_threshold():
@@ -321,11 +284,20 @@ def test_auc_counts_couples(rows):
     assert ver.auc(similarity, mated) == pytest.approx(np.mean(couples), abs=1e-15)
 
 
-def test_auc_is_scikit_learns():
+def test_curves_and_area_are_scikit_learns():
     rng = np.random.default_rng(0)
     mated = rng.random(3000) < 0.3
     similarity = np.round(rng.normal(size=3000) + mated, 1)
-    assert ver.auc(similarity, mated) == pytest.approx(roc_auc_score(mated, similarity), abs=1e-12)
+    assert ver.auc(similarity, mated) == pytest.approx(metrics.roc_auc_score(mated, similarity), abs=1e-12)
+    fmr, tmr, threshold = metrics.roc_curve(mated, similarity, drop_intermediate=False)
+    ours = ver.roc_curve(similarity, mated)
+    np.testing.assert_allclose([ours.fmr, ours.tmr], [fmr[::-1], tmr[::-1]], atol=1e-15)
+    np.testing.assert_array_equal(ours.threshold[:-1], threshold[:0:-1])  # theirs ends at +inf, ours just above the top
+    fmr, fnmr, threshold = metrics.det_curve(mated, similarity)
+    det = ver.det_curve(similarity, mated)
+    place = np.searchsorted(det.threshold, threshold[np.isfinite(threshold)])
+    assert len(place) > 40
+    np.testing.assert_array_equal([det.fmr[place], det.fnmr[place]], [fmr[: len(place)], fnmr[: len(place)]])
 
 
 @settings(max_examples=100, deadline=None)

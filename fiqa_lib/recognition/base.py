@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from .. import verification
 from ..cache import content_key
 from ..errors import DataError
 from ..faces import CANONICAL_EYES, SIZE, crops_of, similarity_transform
+from . import similarity
 
 ARCFACE_SIZE = 112
 """Side, in pixels, of the crop that ArcFace introduced and most published recognisers use."""
@@ -206,8 +206,8 @@ class Recogniser:
         array (P,) float64
         """
         if self.similarity == "cosine":
-            return verification.cosine(a, b, centre=centre)
-        return verification.euclidean(a, b)
+            return similarity.cosine(a, b, centre=centre)
+        return similarity.euclidean(a, b)
 
     def all_pairs(self, embeddings, identities, centre=None):
         """Similarity and mated flag of every pair of N faces, with this recogniser's similarity.
@@ -226,7 +226,7 @@ class Recogniser:
         namedtuple (similarity, mated)
             Arrays (N (N - 1) / 2,), float32 and bool, in the order of `numpy.triu_indices(N, 1)`.
         """
-        return verification.all_pairs(embeddings, identities, kind=self.similarity, centre=centre)
+        return similarity.all_pairs(embeddings, identities, kind=self.similarity, centre=centre)
 
     def features(self, faces, batch_size=None):
         """Input of the last linear layer. Only recognisers that are torch networks have one; others raise DataError."""

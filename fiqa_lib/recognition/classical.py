@@ -11,10 +11,10 @@ from skimage.feature import local_binary_pattern
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from .. import verification
 from ..errors import DataError, WeightsError
 from ..faces import CANONICAL_EYES, Faces, similarity_transform
 from ..files import whole_file
+from . import similarity
 from .base import Recogniser, crops_of, fixed_crop, grey, seen_window
 from .checkpoints import sha256
 
@@ -139,7 +139,7 @@ class LbpHistograms(Recogniser):
         Time grows with the square of the number of faces. Beyond a few thousand use
         `all_pairs(embeddings, identities, kind="euclidean")`, which one matrix product computes.
         """
-        pairs = verification.all_pairs(embeddings, identities, kind="euclidean")
+        pairs = similarity.all_pairs(embeddings, identities, kind="euclidean")
         histograms = np.asarray(embeddings, np.float32) ** 2
         rows = [_minus_chi2(histograms[i], histograms[i + 1 :]) for i in range(len(histograms) - 1)]
         return pairs._replace(similarity=np.concatenate([np.zeros(0, np.float32), *rows]).astype(np.float32))
