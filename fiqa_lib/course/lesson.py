@@ -17,7 +17,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 from .. import __version__
-from ..exercises import find
+from .exercises import find
 from .plotting import STYLE
 
 RECORD = "application/vnd.fiqa.record+json"

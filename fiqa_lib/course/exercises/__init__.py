@@ -1,6 +1,6 @@
 """The exercises of the notebooks: for each one a function that looks at an attempt and says what is still wrong.
 
-The exercises of notebook 07 stand in `fiqa_lib/exercises/nb07.py` (the template's in `template.py`):
+The exercises of notebook 07 stand in `fiqa_lib/course/exercises/nb07.py` (the template's in `template.py`):
 
     from . import exercise
 
@@ -11,7 +11,7 @@ The exercises of notebook 07 stand in `fiqa_lib/exercises/nb07.py` (the template
 
 The function gets what the reader made, a value or a function, and returns None when it is right, or one hint: a
 sentence that helps to go on and does not give the answer away. It may let the reader's own errors pass;
-`fiqa_lib.lesson` turns them into words. Randomness comes from fixed seeds, and inputs are made anew for each call, so
+`fiqa_lib.course.lesson` turns them into words. Randomness comes from fixed seeds, and inputs are made anew for each call, so
 that an attempt cannot spoil them.
 """
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..faces import CANONICAL_EYES, CANONICAL_POINTS
+from ...faces import CANONICAL_EYES, CANONICAL_POINTS
 from . import exercise
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..components import COMPONENTS
+from ...components import COMPONENTS
 from . import exercise
 
 
