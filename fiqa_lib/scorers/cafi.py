@@ -84,7 +84,6 @@ class Cafi(Scorer):
     """
 
     learns = True
-    built_on = (masking, scnn, dbcnn, ser_fiq)
     claims = ("uneven_light", "motion_blur", "over_exposure", "low_light", "sensor_noise", "occlusion", "sunglasses")
     cost = "one embedding, 68 landmarks, two networks"
     silent = ("gate", "min_size")

@@ -264,7 +264,6 @@ class DBCNN(Scorer):
     """
 
     learns = True
-    built_on = (scnn, fit)
     claims = ("uneven_light", "low_contrast", "gaussian_blur", "motion_blur", "low_light", "sensor_noise", "jpeg")
     cost = "two networks and one matrix product"
     quick = {"n_patches": 390, "patch": 32, "n_tuning": 8, "max_faces": 30}

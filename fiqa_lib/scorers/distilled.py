@@ -59,7 +59,6 @@ class Distilled(Scorer):
     learns = True
     claims = tuple(KINDS)
     cost = "1 embedding and a product"
-    built_on = (teachers, training, sdd_fiqa)
     quick = {"n_copies": 3}
 
     def __init__(self, taught_by=("certainty", "sdd"), n_copies=4, alpha=3000.0, recogniser="dlib", random_state=0):

@@ -24,7 +24,6 @@ class FaceQgenScore(RestorerParameters, Scorer):
     family = "faceqgen"
     learns = True
     resumes = True
-    built_on = (restorer, faceqgen_training, unet_gan, fit)
     silent = ("device", "verbose")
     quick = {"size": 32, "width": 8, "n_copies": 2, "n_own": 4}
     quick |= {"n_steps": 30, "batch_size": 8, "n_identity": 2, "n_snapshots": 1}

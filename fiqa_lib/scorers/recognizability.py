@@ -80,7 +80,6 @@ class Recognizability(Scorer):
         *("sensor_noise", "motion_blur", "jpeg", "rotation", "misalignment"),
     )
     cost = "one embedding"
-    built_on = (training, degradations, faceless, arithmetic)
     quick = {"n_copies": 3}
 
     def __init__(

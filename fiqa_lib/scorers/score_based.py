@@ -99,7 +99,6 @@ class ScoreBasedFQA(Scorer):
     learns = True
     claims = ()
     cost = "four features, of which the embedding costs most, and a small network"
-    built_on = (autoencoder, fit, features, grades)
     quick = {"n_copies": 4, "max_faces": 60, "pretrain_epochs": 3, "tune_epochs": 15}
 
     def __init__(

@@ -332,7 +332,6 @@ class SddFiqa(Scorer):
     learns = True
     claims = tuple(KINDS)
     cost = "one embedding and a small product"
-    built_on = (training, degradations, pseudo_labels)
     quick = {"n_copies": 2, "epochs": 20}
 
     def __init__(
