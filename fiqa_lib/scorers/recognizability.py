@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .. import degradations, faceless, training
 from ..degradations import SEVERITIES
 from ..errors import DataError
 from ..faceless import non_faces
