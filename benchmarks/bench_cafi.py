@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from fiqa_lib import scnn
-from fiqa_lib.datasets import load_orl, split_by_identity
-from fiqa_lib.degradations import random_degradations
+from fiqa_lib.apps.video import VideoReader, score_video, video_detector
+from fiqa_lib.data import load_orl, split_by_identity
 from fiqa_lib.faces import Faces, extract_faces
+from fiqa_lib.networks import scnn
 from fiqa_lib.scorers import fit_cached
 from fiqa_lib.scorers.cafi import Cafi
 from fiqa_lib.scorers.dbcnn import DBCNN, PERCEPTUAL, targets_of
-from fiqa_lib.video import VideoReader, score_video, video_detector
+from fiqa_lib.transforms import random_degradations
 
 SIZE, FPS = (640, 480), 25
 

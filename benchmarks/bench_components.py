@@ -10,7 +10,7 @@ import numpy as np
 import skimage.data
 
 from fiqa_lib.components import measure, measure_faces
-from fiqa_lib.datasets import load_orl
+from fiqa_lib.data import load_orl
 from fiqa_lib.faces import DlibHog, landmarks
 
 SIZES = {"512 x 512": 1, "1536 x 1536": 3, "6144 x 6144": 12}

@@ -5,7 +5,7 @@ Run with `python benchmarks/bench_faceqgen.py`. Seconds are those of two quiet c
 
 import time
 
-from fiqa_lib.datasets import load_orl, split_by_identity
+from fiqa_lib.data import load_orl, split_by_identity
 from fiqa_lib.scorers import SCORERS
 
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from skimage.feature import hog, local_binary_pattern
 
-from fiqa_lib.datasets import load_orl
+from fiqa_lib.data import load_orl
 from fiqa_lib.features import FEATURES, aligned_face, grey_face
 
 THREADS = 2

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr, wasserstein_distance
 
-from fiqa_lib.datasets import load_orl
+from fiqa_lib.data import load_orl
 from fiqa_lib.files import write_csv
 from fiqa_lib.labels import sdd_draws, sdd_labels, sdd_labels_exact
 from fiqa_lib.recognition import DlibResNet

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from fiqa_lib.datasets import load_orl
-from fiqa_lib.playground import Playground, fast_scorers
+from fiqa_lib.course.playground import Playground, fast_scorers
+from fiqa_lib.data import load_orl
 from fiqa_lib.scorers import SCORERS
 
 

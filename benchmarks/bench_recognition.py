@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import torch
 
-from fiqa_lib.datasets import load_orl
-from fiqa_lib.packaged import packaged_file
+from fiqa_lib.data import load_orl
+from fiqa_lib.evaluation import fnmr_at_fmr
 from fiqa_lib.recognition import DlibResNet
-from fiqa_lib.verification import all_pairs, fnmr_at_fmr
+from fiqa_lib.recognition.similarity import all_pairs
+from fiqa_lib.weights import packaged_file
 
 GFLOP_PER_FACE = 0.54  # multiplications and additions of one 150x150 face
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiqa_lib.datasets import load_orl
+from fiqa_lib.data import load_orl
 from fiqa_lib.files import write_csv
 
 MEASURED = Path(__file__).resolve().parent / "measured" / "scaling.csv"

@@ -16,13 +16,13 @@ import dlib
 import numpy as np
 import torch
 
-from fiqa_lib.datasets import load_orl
-from fiqa_lib.packaged import packaged_file
-from fiqa_lib.perturbations import image_seeds, perturb
+from fiqa_lib.data import load_orl
 from fiqa_lib.recognition import DlibResNet
+from fiqa_lib.recognition.similarity import cosine
 from fiqa_lib.scorers.ser_fiq import SerFiq
 from fiqa_lib.scorers.stability import PerturbationStability
-from fiqa_lib.verification import cosine
+from fiqa_lib.transforms import image_seeds, perturb
+from fiqa_lib.weights import packaged_file
 
 DRAWS = 4
 

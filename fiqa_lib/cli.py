@@ -323,12 +323,15 @@ def edc(arguments):
     """Compare score files on one list of pairs."""
     import pandas as pd
 
-    from . import evaluation, plotting, protocols
+    from . import evaluation
     from .apps.output import save_figure
+    from .course import plotting
+    from .data import score_files
+    from .data.pairs import read_pairs
     from .files import write_csv
 
-    pairs = protocols.read_pairs(arguments.pairs)
-    tables = [protocols.read_scores(path, column=arguments.column) for path in arguments.scores]
+    pairs = read_pairs(arguments.pairs)
+    tables = [score_files.read_scores(path, column=arguments.column) for path in arguments.scores]
     names = _method_names(arguments)
     similarity = _similarity(arguments, pairs, tables[0])
     mated = pairs["mated"].to_numpy()
@@ -336,7 +339,7 @@ def edc(arguments):
     qualities = {}
     for name, path, table in zip(names, arguments.scores, tables, strict=True):
         try:
-            qualities[name] = protocols.pair_qualities(pairs, table)
+            qualities[name] = score_files.pair_qualities(pairs, table)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
     curves = {name: evaluation.edc(similarity, mated, *quality, **rules) for name, quality in qualities.items()}
@@ -361,7 +364,8 @@ def _method_names(arguments):
 
 def _similarity(arguments, pairs, table):
     """The similarity of each pair, from a column of the pairs or from embeddings in the order of the first scores."""
-    from . import protocols, verification
+    from .data import score_files
+    from .recognition.similarity import cosine, euclidean
 
     if column := arguments.similarity:
         if column not in pairs:
@@ -379,8 +383,8 @@ def _similarity(arguments, pairs, table):
             "row i of the array belongs to row i of the first score file"
         )
     rows = table.assign(score=np.arange(len(table), dtype=float))
-    a, b = (np.asarray(side, dtype=float).astype(int) for side in protocols.pair_qualities(pairs, rows))
-    compare = verification.cosine if arguments.kind == "cosine" else verification.euclidean
+    a, b = (np.asarray(side, dtype=float).astype(int) for side in score_files.pair_qualities(pairs, rows))
+    compare = cosine if arguments.kind == "cosine" else euclidean
     return compare(embeddings[a], embeddings[b])
 
 
@@ -458,7 +462,7 @@ SDD_EPILOG = (
 
 def sdd_labels(arguments):
     """Labels of listed images into a table; see `labelling.label_files`."""
-    from . import labelling
+    from .apps import labelling
 
     given = dict(vars(arguments))
     out = given["score_dst"] if given["score_dst"].suffix == ".csv" else given["score_dst"] / "sdd_labels.csv"

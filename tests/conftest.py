@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiqa_lib.packaged import packaged_files
+from fiqa_lib.weights import packaged_files
 
 torch.set_num_threads(2)
 
@@ -42,7 +42,7 @@ def orl_images(orl_files):
 @pytest.fixture(scope="session")
 def orl():
     """All ORL faces, aligned."""
-    from fiqa_lib.datasets import load_orl
+    from fiqa_lib.data import load_orl
 
     return load_orl()
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from test_state import Mean
 
-from fiqa_lib import evaluation, state
+from fiqa_lib import evaluation, weights
 from fiqa_lib.apps import benchmark
 from fiqa_lib.errors import DataError
 from fiqa_lib.scorers import SCORERS, Scorer
@@ -92,9 +92,9 @@ def test_what_a_face_costs_is_not_what_else_the_machine_did(given, cache):
     benchmark.score(SCORERS["brightness"](), given)
     parts = sorted((cache / "scores").glob("brightness-*.npz"))
     for place in parts[1:]:  # as if all but one had been scored while something else was running
-        arrays, _ = state.read_state(place, "scores brightness")
-        state.write_state(place, "scores brightness", {**arrays, "seconds": 1e3})
-    arrays, _ = state.read_state(parts[0], "scores brightness")
+        arrays, _ = weights.read_state(place, "scores brightness")
+        weights.write_state(place, "scores brightness", {**arrays, "seconds": 1e3})
+    arrays, _ = weights.read_state(parts[0], "scores brightness")
     _, found = benchmark.score(SCORERS["brightness"](), given)
     assert found == pytest.approx(1000 * float(arrays["seconds"]) / len(arrays["score"]))
 

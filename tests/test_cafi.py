@@ -3,12 +3,10 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from fiqa_lib import masking
 from fiqa_lib.cli import main
-from fiqa_lib.datasets import split_by_identity
+from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError
-from fiqa_lib.faces import Faces, extract_faces
-from fiqa_lib.images import write_image
+from fiqa_lib.faces import Faces, extract_faces, masking, write_image
 from fiqa_lib.scorers.cafi import Cafi, calibrate_gate
 from fiqa_lib.scorers.ser_fiq import SerFiq
 from fiqa_lib.transforms import benchmark, degrade
@@ -148,7 +146,7 @@ def test_the_gate_is_calibrated_on_matches(people, fitted):
     test = benchmark(people[1][::4], copies=4, severities=(0.3, 0.6, 0.9), random_state=3)
     values = fitted.gate_values(test)
     assert ((values > 0) & (values < 1)).all() and fitted.calibration_.slope > 0 and 0 < fitted.threshold_ < 1
-    from fiqa_lib.datasets import benchmark_pairs
+    from fiqa_lib.data import benchmark_pairs
     from fiqa_lib.recognition import as_recogniser
 
     pairs, recogniser = benchmark_pairs(test), as_recogniser("dlib")

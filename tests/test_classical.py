@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fiqa_lib import verification
 from fiqa_lib.errors import DataError, WeightsError
+from fiqa_lib.evaluation import verification
 from fiqa_lib.faces import CANONICAL_EYES
 from fiqa_lib.recognition import Fisherfaces, LbpHistograms, load_recogniser
 from fiqa_lib.recognition.classical import face_window
+from fiqa_lib.recognition.similarity import euclidean
 
 # --- LBP histograms ----------------------------------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ def test_lbp_similarity_is_chi_square_and_bounded_by_the_vectors(orl):
     ]
     found = recogniser.similarity_of(a, b)
     np.testing.assert_allclose(found, np.negative(expected), rtol=1e-9)
-    hellinger = verification.euclidean(a, b) ** 2
+    hellinger = euclidean(a, b) ** 2
     assert (hellinger <= -found + 1e-9).all() and (-found <= 2 * hellinger + 1e-9).all()
     np.testing.assert_allclose(recogniser.similarity_of(a, a), 0, atol=1e-12)
     with pytest.raises(DataError):

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fiqa_lib import evaluation, protocols
+from fiqa_lib import evaluation
 from fiqa_lib.cli import main
-from fiqa_lib.data.pairs import identities_of_pairs
+from fiqa_lib.data.pairs import identities_of_pairs, pairs_of_faces, read_pairs_csv, write_pairs_csv
 from fiqa_lib.errors import DataError
 
 
@@ -19,8 +19,8 @@ def files(tmp_path):
     noise = rng.uniform(0.1, 1.6, len(people))
     embeddings = rng.normal(size=(12, 16))[people] + noise[:, None] * rng.normal(size=(len(people), 16))
     names = [f"p{person:02d}/{i:03d}.jpg" for i, person in enumerate(people)]
-    pairs = protocols.pairs_of_faces(names, people.astype(str))
-    protocols.write_pairs_csv(pairs[["a", "b", "mated"]], tmp_path / "pairs.csv")
+    pairs = pairs_of_faces(names, people.astype(str))
+    write_pairs_csv(pairs[["a", "b", "mated"]], tmp_path / "pairs.csv")
     scores = pd.DataFrame({"path": names, "status": "ok", "score": -noise})
     scores.to_csv(tmp_path / "good.csv", index=False)
     lines = [f"{name} {value:.6f}" for name, value in zip(names, rng.normal(size=len(names)), strict=True)]
@@ -51,7 +51,7 @@ def test_edc_compares_score_files(files, capsys):
 
 def test_edc_is_the_librarys(files):
     assert run(files, "--embeddings", files / "emb.npy", "--out", files / "curve.csv", scores=("good.csv",)) == 0
-    pairs = protocols.read_pairs_csv(files / "pairs.csv")
+    pairs = read_pairs_csv(files / "pairs.csv")
     scores = pd.read_csv(files / "good.csv").set_index("path").score
     embeddings = pd.DataFrame(np.load(files / "emb.npy").astype(float), index=scores.index)
     a, b = embeddings.loc[pairs.a].to_numpy(), embeddings.loc[pairs.b].to_numpy()
@@ -63,14 +63,14 @@ def test_edc_is_the_librarys(files):
 
 
 def test_edc_reads_similarities_from_the_pairs(files):
-    pairs = protocols.read_pairs_csv(files / "pairs.csv")
-    protocols.write_pairs_csv(pairs.assign(cos=np.linspace(0, 1, len(pairs))), files / "pairs.csv")
+    pairs = read_pairs_csv(files / "pairs.csv")
+    write_pairs_csv(pairs.assign(cos=np.linspace(0, 1, len(pairs))), files / "pairs.csv")
     assert run(files, "--similarity", "cos") == 0
 
 
 def test_score_order_does_not_matter_without_embeddings(files, capsys):
-    pairs = protocols.read_pairs_csv(files / "pairs.csv")
-    protocols.write_pairs_csv(pairs.assign(cos=np.sin(np.arange(len(pairs)))), files / "pairs.csv")
+    pairs = read_pairs_csv(files / "pairs.csv")
+    write_pairs_csv(pairs.assign(cos=np.sin(np.arange(len(pairs)))), files / "pairs.csv")
     run(files, "--similarity", "cos")
     first = capsys.readouterr().out
     table = pd.read_csv(files / "good.csv")

@@ -11,7 +11,7 @@ from fiqa_lib.components import COMPONENTS, MEASURED, Portrait, measure, measure
 from fiqa_lib.components.measures import beside_the_head, colour_distance, mean_lab
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import EYE_DISTANCE, SIZE, Detection, DlibHog, extract_faces, landmarks
-from fiqa_lib.masking import POSE_MODEL, POSE_POINTS, Pose, rotation_of
+from fiqa_lib.faces.masking import POSE_MODEL, POSE_POINTS, Pose, rotation_of
 from fiqa_lib.transforms import degrade
 
 # ---------------------------------------------------------------------------------------------- hand-made pictures

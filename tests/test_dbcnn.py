@@ -5,8 +5,7 @@ import torch
 from scipy.stats import spearmanr
 from torch.nn import functional
 
-from fiqa_lib.datasets import split_by_identity
-from fiqa_lib.degradations import degrade, random_degradations
+from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faces import Faces
 from fiqa_lib.networks.scnn import SCNN
@@ -22,6 +21,7 @@ from fiqa_lib.scorers.dbcnn import (
     targets_of,
     vgg16_maps,
 )
+from fiqa_lib.transforms import degrade, random_degradations
 
 KINDS = ("gaussian_blur", "sensor_noise", "jpeg")
 

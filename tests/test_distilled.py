@@ -5,13 +5,12 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from fiqa_lib.datasets import split_by_identity
-from fiqa_lib.degradations import degrade
+from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError
 from fiqa_lib.labels import agreement, certainty_ratio, class_similarities, ensemble
-from fiqa_lib.perturbations import mirror
 from fiqa_lib.scorers.distilled import Distilled
 from fiqa_lib.scorers.sdd_fiqa import layer_statistics
+from fiqa_lib.transforms import degrade, mirror
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def test_the_student_is_a_ridge_regression_on_one_pass(orl, dlib_resnet):
 
 
 def _copies(people):
-    from fiqa_lib.training import with_copies
+    from fiqa_lib.data import with_copies
 
     return with_copies(people, 1).images
 

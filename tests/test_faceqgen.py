@@ -8,9 +8,9 @@ import pytest
 from skimage.io import imsave
 from sklearn.base import clone
 
-from fiqa_lib import protocols
 from fiqa_lib.apps import photographs as scoring
 from fiqa_lib.cli import main
+from fiqa_lib.data import score_files
 from fiqa_lib.networks import faceqgen_training, restorer
 from fiqa_lib.networks.faceqgen_training import GanTraining
 from fiqa_lib.scorers import SCORERS, faceqgen, fit_cached
@@ -114,10 +114,10 @@ def test_output_file_of_the_original(few, orl_files, model, tmp_path, capsys):
     assert main([*command, "--no-progress", "--out", str(tmp_path / "scores.csv")]) == 0
     lines = (tmp_path / "scores.txt").read_text().splitlines()
     assert lines[0] == "img;score" and len(lines) == 3
-    table = protocols.read_scores(tmp_path / "scores.csv")
+    table = score_files.read_scores(tmp_path / "scores.csv")
     assert lines[1] == f"{photograph};{float(table['score'][0])!r}"
     assert lines[2] == f"{folder / 'broken.jpg'};-inf"
-    again = protocols.read_quality(tmp_path / "scores.txt")
+    again = score_files.read_quality(tmp_path / "scores.txt")
     assert list(again["path"]) == list(table["path"]) and again["score"][0] == table["score"][0]
     assert "1 error" in capsys.readouterr().out
 

@@ -6,10 +6,10 @@ import pytest
 from skimage.feature import hog, local_binary_pattern
 
 from fiqa_lib import features
-from fiqa_lib.degradations import canonical_eyes
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import CANONICAL_EYES, SIZE
 from fiqa_lib.features import FEATURES, Gist, Hog, LbpCodes, LbpHistogram, extract, gabor_bank, gist, prefilter
+from fiqa_lib.transforms import canonical_eyes
 
 HANDMADE = ("gist", "hog", "lbp", "lbp-histogram")
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from fiqa_lib.degradations import benchmark, degrade
 from fiqa_lib.errors import DataError, ImageError
+from fiqa_lib.evaluation import fit_threshold
 from fiqa_lib.faces import SIZE, DlibHog, Faces
 from fiqa_lib.labels import grades
 from fiqa_lib.labels.grades import (
@@ -24,7 +24,7 @@ from fiqa_lib.labels.grades import (
     macro_f1,
     shortcuts,
 )
-from fiqa_lib.verification import fit_threshold
+from fiqa_lib.transforms import benchmark, degrade
 
 # --- rules
 

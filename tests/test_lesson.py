@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiqa_lib.course import exercises
-from fiqa_lib.course import lesson
+from fiqa_lib.course import exercises, lesson
 
 
 @pytest.fixture

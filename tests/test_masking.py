@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.spatial import ConvexHull
 
-from fiqa_lib.degradations import degrade
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import masking
 from fiqa_lib.faces.masking import POSE_MODEL, POSE_POINTS, Pose, angles, face_mask, fill, head_pose, rotation_of
+from fiqa_lib.transforms import degrade
 
 
 def projected(pose, distance=1500.0, shift=(120.0, -60.0), size=(480, 640)):

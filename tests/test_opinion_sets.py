@@ -8,7 +8,7 @@ from scipy.io import savemat
 from fiqa_lib.data import opinion_sets
 from fiqa_lib.data.opinion_sets import crops, load_koniq10k, load_live_challenge
 from fiqa_lib.errors import DataError, ImageError
-from fiqa_lib.images import write_image
+from fiqa_lib.faces import write_image
 
 MOS = [77.38, 15.22, 50.5]
 

@@ -3,8 +3,7 @@ import pytest
 
 from fiqa_lib.data import orl as orl_faces
 from fiqa_lib.errors import DataError
-from fiqa_lib.faces import Faces
-from fiqa_lib.images import read_image
+from fiqa_lib.faces import Faces, read_image
 
 
 def test_orl_is_whole(orl):

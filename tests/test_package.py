@@ -15,7 +15,17 @@ from skimage.data import astronaut
 import fiqa_lib as fq
 from tools.environment import ROOT
 
-COURSE_ONLY = ("jupyterlab", "papermill", "ipywidgets", "nbconvert", "seaborn", "latex2mathml", "pdoc", "pytest", "dask")
+COURSE_ONLY = (
+    "jupyterlab",
+    "papermill",
+    "ipywidgets",
+    "nbconvert",
+    "seaborn",
+    "latex2mathml",
+    "pdoc",
+    "pytest",
+    "dask",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,9 @@ def clean(wheel, tmp_path_factory):
 
 
 def run(command, folder, **more):
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"FIQA_CACHE": str(folder / "cache")} | more
+    environment = (
+        {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"FIQA_CACHE": str(folder / "cache")} | more
+    )
     return subprocess.run([str(c) for c in command], cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -56,7 +68,9 @@ def test_the_wheel_asks_for_what_the_library_imports_and_extras_for_the_rest(whe
         names = archive.namelist()
         metadata = archive.read(next(n for n in names if n.endswith("METADATA"))).decode()
         entry = archive.read(next(n for n in names if n.endswith("entry_points.txt"))).decode()
-    always = {re.match(r"[\w-]+", line)[0] for line in re.findall(r"Requires-Dist: (.+)", metadata) if "extra ==" not in line}
+    always = {
+        re.match(r"[\w-]+", line)[0] for line in re.findall(r"Requires-Dist: (.+)", metadata) if "extra ==" not in line
+    }
     assert {"numpy", "torch", "dlib-bin"} <= always and not always & set(COURSE_ONLY)
     assert {"course", "dev", "scale"} == set(re.findall(r"Provides-Extra: (\w+)", metadata))
     assert "fiqa = fiqa_lib.cli:main" in entry
@@ -69,7 +83,9 @@ def test_the_command(clean, tmp_path):
     done = run([scripts / "fiqa", "methods"], tmp_path)
     assert done.returncode == 0 and "ser-fiq" in done.stdout, done.stderr
     Image.fromarray(astronaut()).save(tmp_path / "a.png")
-    done = run([scripts / "fiqa", "score", "a.png", "--method", "sharpness", "--out", "o.csv", "--no-progress"], tmp_path)
+    done = run(
+        [scripts / "fiqa", "score", "a.png", "--method", "sharpness", "--out", "o.csv", "--no-progress"], tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.csv").read_text().splitlines()[1].startswith("a.png,")
     assert run([scripts / "fiqa", "--version"], tmp_path).stdout.strip() == f"fiqa {fq.__version__}"

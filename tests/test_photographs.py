@@ -63,7 +63,7 @@ def test_one_row_for_each_input_in_order_whatever_is_wrong(photos, tmp_path, cap
 
 def test_scores_are_the_scorers(photos, tmp_path):
     run(photos, "--method", "brightness", "--out", tmp_path / "s.csv")
-    from fiqa_lib.datasets import load_files
+    from fiqa_lib.data import load_files
 
     faces = load_files(sorted(photos.iterdir())).faces
     np.testing.assert_array_equal(pd.read_csv(tmp_path / "s.csv").score, SCORERS["brightness"]().score_samples(faces))

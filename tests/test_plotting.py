@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fiqa_lib import evaluation, verification
+from fiqa_lib import evaluation
 from fiqa_lib.course import plotting
 from fiqa_lib.errors import DataError
+from fiqa_lib.evaluation import verification
 
 
 @pytest.fixture

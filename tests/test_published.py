@@ -20,7 +20,7 @@ from fiqa_lib.data import published as p
 from fiqa_lib.data.layouts import PAGES
 from fiqa_lib.errors import DataError, FiqaError, ImageError
 from fiqa_lib.faces import CANONICAL_EYES, Detection
-from fiqa_lib.packaged import packaged_files
+from fiqa_lib.weights import packaged_files
 
 CARD = Path(__file__).parent.parent / "data" / "README.md"
 

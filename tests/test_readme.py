@@ -86,7 +86,7 @@ def test_one_table_without_the_other_is_refused(results):
 
 def test_the_tables_are_those_that_the_benchmark_writes(results):
     """Columns by which the page finds its numbers; the benchmark's own tests hold the rest."""
-    from fiqa_lib import benchmark
+    from fiqa_lib.apps import benchmark
 
     given = benchmark.protocol(photographs=3, copies=1)
     made = benchmark.run(given, ["sharpness", "brightness"])

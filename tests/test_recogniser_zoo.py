@@ -26,7 +26,6 @@ from published_networks import (
 from sklearn.base import clone
 
 import fiqa_lib.recognition as recognition
-from fiqa_lib import verification
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faces import CANONICAL_EYES
 from fiqa_lib.recognition import (
@@ -43,6 +42,7 @@ from fiqa_lib.recognition import (
     arcface_crop_tensor,
     list_recognisers,
     load_recogniser,
+    similarity,
 )
 from fiqa_lib.recognition.iresnet import DEPTHS, IResNetModule
 from fiqa_lib.recognition.transface import SIZES, TransFaceModule
@@ -458,7 +458,7 @@ def test_one_call_compares_embeddings(name, everyone, orl):
     if recogniser.similarity == "cosine":
         centre = embeddings.mean(0)
         found = recogniser.all_pairs(embeddings, identities, centre)
-        expected = verification.cosine(embeddings[a], embeddings[b], centre=centre)
+        expected = similarity.cosine(embeddings[a], embeddings[b], centre=centre)
         np.testing.assert_allclose(found.similarity, expected, atol=1e-5)
 
 

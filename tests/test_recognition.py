@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from fiqa_lib.errors import DataError, WeightsError
-from fiqa_lib.packaged import packaged_file
+from fiqa_lib.evaluation import fnmr_at_fmr
 from fiqa_lib.recognition import DlibResNet
 from fiqa_lib.recognition.dlib_resnet import read_dat
-from fiqa_lib.verification import all_pairs, fnmr_at_fmr
+from fiqa_lib.recognition.similarity import all_pairs
+from fiqa_lib.weights import packaged_file
 
 WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 

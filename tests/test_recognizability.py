@@ -2,10 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fiqa_lib.datasets import split_by_identity
-from fiqa_lib.degradations import degrade
+from fiqa_lib.data import non_faces, split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
-from fiqa_lib.faceless import non_faces
 from fiqa_lib.faces import SIZE, Faces
 from fiqa_lib.labels.recognizability import (
     calibrate,
@@ -19,6 +17,7 @@ from fiqa_lib.labels.recognizability import (
 )
 from fiqa_lib.recognition import Recogniser
 from fiqa_lib.scorers.recognizability import Recognizability
+from fiqa_lib.transforms import degrade
 
 
 def test_score_at_known_directions():

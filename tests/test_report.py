@@ -16,9 +16,9 @@ from fiqa_lib.apps import report as module
 from fiqa_lib.apps.report import threshold_for, thumbnail, write_report
 from fiqa_lib.cli import main
 from fiqa_lib.components import measure
-from fiqa_lib.datasets import load_files
+from fiqa_lib.data import load_files
 from fiqa_lib.errors import DataError
-from fiqa_lib.images import read_image
+from fiqa_lib.faces import read_image
 from fiqa_lib.scorers import SCORERS
 
 EVIL = """<img src=x onerror="document.title='run'">&amp;'.png"""

@@ -11,14 +11,14 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from fiqa_lib import state
-from fiqa_lib.degradations import degrade
+from fiqa_lib import weights
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import Faces
 from fiqa_lib.networks import faceqgen_training, unet_gan
 from fiqa_lib.networks.faceqgen_training import GanTraining, choose_targets
 from fiqa_lib.networks.restorer import MEASURES, Restorer, health
 from fiqa_lib.networks.unet_gan import Discriminator, Generator, as_images, luminance
+from fiqa_lib.transforms import degrade
 
 TINY = {"size": 32, "width": 8, "n_copies": 1, "n_own": 2, "n_steps": 8, "n_identity": 2, "n_snapshots": 1}
 
@@ -194,16 +194,16 @@ def test_a_loss_with_weight_zero_is_left_out(three):
 @pytest.mark.parametrize("average", [0.0, 0.4, 0.99])
 def test_the_kept_generator_is_the_moving_average_of_all_steps(three, average):
     run = GanTraining(Restorer(**TINY, average=average), three)
-    expected = {name: value.copy() for name, value in state.module_state(run.generator).items()}
+    expected = {name: value.copy() for name, value in weights.module_state(run.generator).items()}
     for number in range(4):
         run.step([number])
         kept = min(average, (1 + number) / (10 + number))
-        for name, value in state.module_state(run.generator).items():
+        for name, value in weights.module_state(run.generator).items():
             expected[name] = kept * expected[name] + (1 - kept) * value
-    found = state.module_state(run.averaged)
+    found = weights.module_state(run.averaged)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
-    moved = np.abs(found["last.bias"] - state.module_state(run.generator)["last.bias"]).max()
+    moved = np.abs(found["last.bias"] - weights.module_state(run.generator)["last.bias"]).max()
     assert (moved == 0) == (average == 0)
 
 
@@ -251,7 +251,7 @@ def test_a_killed_process_is_resumed(tmp_path):
     finally:
         process.kill()
         process.wait()
-    from fiqa_lib.state import read_state
+    from fiqa_lib.weights import read_state
 
     arrays, _ = read_state(path, "restoration run")  # whole, whenever the process died
     assert len(arrays["history"]) >= 1

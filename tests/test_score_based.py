@@ -5,13 +5,13 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from fiqa_lib.datasets import orl_d, split_by_identity
-from fiqa_lib.degradations import benchmark
+from fiqa_lib.data import orl_d, split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faces import Faces
 from fiqa_lib.features import FEATURES, extract
-from fiqa_lib.grades import GRADES, RecognitionRule, by_severity
+from fiqa_lib.labels.grades import GRADES, RecognitionRule, by_severity
 from fiqa_lib.scorers.score_based import ScoreBasedFQA, expected_grade
+from fiqa_lib.transforms import benchmark
 
 FAST = {"pretrain_epochs": 3, "tune_epochs": 15}
 CHEAP = "gist+lbp-histogram"  # features that need no network

@@ -5,10 +5,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fiqa_lib.datasets import split_by_identity
-from fiqa_lib.degradations import KINDS, degrade
+from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.scorers import SCORERS, Scorer, register
+from fiqa_lib.transforms import KINDS, degrade
 
 ATOL = 1e-4  # float32 networks round differently in different batches
 

@@ -4,8 +4,7 @@ import torch
 from scipy.stats import spearmanr, wasserstein_distance
 from torch import nn
 
-from fiqa_lib.datasets import split_by_identity
-from fiqa_lib.degradations import degrade, random_degradations
+from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.recognition import LbpHistograms
 from fiqa_lib.recognition.base import TorchRecogniser, crops_of
@@ -21,6 +20,7 @@ from fiqa_lib.scorers.sdd_fiqa import (
     small_grey,
     train,
 )
+from fiqa_lib.transforms import degrade, random_degradations
 
 FAST = {"n_copies": 1, "epochs": 5}
 

@@ -4,11 +4,11 @@ import pytest
 
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import EYE_DISTANCE
-from fiqa_lib.perturbations import image_seeds, mirror, perturb
 from fiqa_lib.recognition.base import seen_window
+from fiqa_lib.recognition.similarity import cosine
 from fiqa_lib.scorers.stability import PerturbationStability
 from fiqa_lib.scorers.view_agreement import ViewAgreement
-from fiqa_lib.verification import cosine
+from fiqa_lib.transforms import image_seeds, mirror, perturb
 
 
 def test_flip_is_the_cosine_with_the_mirror_image(orl, dlib_resnet):

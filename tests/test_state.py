@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fiqa_lib import state
+from fiqa_lib import weights
 from fiqa_lib.errors import WeightsError
 from fiqa_lib.faces import SIZE, Faces
 from fiqa_lib.recognition import DlibResNet, Fisherfaces, LbpHistograms, as_recogniser, load_recogniser
@@ -42,37 +42,37 @@ def faces():
 
 
 def test_arrays_and_settings_come_back(tmp_path):
-    path = state.write_state(tmp_path / "s.npz", "toy", {"a": np.arange(3.0), "n": 4}, {"x": [1, "y"]})
-    arrays, settings = state.read_state(path, "toy")
+    path = weights.write_state(tmp_path / "s.npz", "toy", {"a": np.arange(3.0), "n": 4}, {"x": [1, "y"]})
+    arrays, settings = weights.read_state(path, "toy")
     assert arrays["a"].tolist() == [0, 1, 2] and arrays["n"] == 4 and settings == {"x": [1, "y"]}
     assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
 
 
 def test_wrong_files_are_named(tmp_path):
-    path = state.write_state(tmp_path / "s.npz", "toy", {"a": np.arange(3.0)})
+    path = weights.write_state(tmp_path / "s.npz", "toy", {"a": np.arange(3.0)})
     with pytest.raises(WeightsError, match="state of 'toy', not of 'other'"):
-        state.read_state(path, "other")
+        weights.read_state(path, "other")
     np.savez(tmp_path / "plain.npz", a=1)
     (tmp_path / "text.npz").write_text("no archive")
     np.savez(tmp_path / "pickle.npz", about=np.array([{"kind": "toy"}], dtype=object))
     for name in ("plain", "text", "pickle", "absent"):
         with pytest.raises(WeightsError, match=name):
-            state.read_state(tmp_path / f"{name}.npz", "toy")
+            weights.read_state(tmp_path / f"{name}.npz", "toy")
     with pytest.raises(WeightsError, match=r"\.npz"):
-        state.write_state(tmp_path / "s.pt", "toy", {})
+        weights.write_state(tmp_path / "s.pt", "toy", {})
     with pytest.raises(TypeError, match="plain arrays"):
-        state.write_state(tmp_path / "s.npz", "toy", {"a": object()})
+        weights.write_state(tmp_path / "s.npz", "toy", {"a": object()})
 
 
 def test_modules_survive(tmp_path):
     torch.manual_seed(0)
     one, other = (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)) for _ in range(2))
-    path = state.write_state(tmp_path / "m.npz", "module", state.module_state(one, "net."))
-    arrays, _ = state.read_state(path, "module")
+    path = weights.write_state(tmp_path / "m.npz", "module", weights.module_state(one, "net."))
+    arrays, _ = weights.read_state(path, "module")
     x = torch.randn(4, 3)
-    assert torch.equal(state.restore_module(other, arrays, "net.")(x), one.eval()(x))
-    with pytest.raises(WeightsError, match=r"m\.npz: does not fit"), state.explained(path):
-        state.restore_module(torch.nn.Linear(5, 2), arrays, "net.")
+    assert torch.equal(weights.restore_module(other, arrays, "net.")(x), one.eval()(x))
+    with pytest.raises(WeightsError, match=r"m\.npz: does not fit"), weights.explained(path):
+        weights.restore_module(torch.nn.Linear(5, 2), arrays, "net.")
 
 
 def test_same_content_is_fitted_once(tmp_path, faces):

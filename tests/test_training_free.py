@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from fiqa_lib.errors import DataError
-from fiqa_lib.perturbations import image_seeds, mirror, perturb, uniform
 from fiqa_lib.recognition.classical import LbpHistograms
 from fiqa_lib.scorers.diffiqa import DifFIQAStyle
 from fiqa_lib.scorers.faceqan import FaceQAN, attackable
 from fiqa_lib.scorers.grafiqs import GraFIQs
+from fiqa_lib.transforms import image_seeds, mirror, perturb, uniform
 
 
 def cos(a, b):
@@ -53,7 +53,7 @@ def test_faceqan_is_its_definition(orl, dlib_resnet, epsilon):
 
 
 def test_attack_goes_down_and_hurts_a_bad_face_more(orl, dlib_resnet):
-    from fiqa_lib.degradations import degrade
+    from fiqa_lib.transforms import degrade
 
     faces = orl[:60:10]
     scorer = FaceQAN(n_samples=2, n_steps=4, recogniser=dlib_resnet)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from fiqa_lib.data.training_sets import identified, is_clean, photographs, with_copies
-from fiqa_lib.degradations import degrade, random_degradations
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import Faces
+from fiqa_lib.transforms import degrade, random_degradations
 
 
 def test_clean_faces_come_first_and_then_their_copies(orl):

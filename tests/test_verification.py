@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import chisquare, norm
 from sklearn import metrics
 
-from fiqa_lib.data_pairs import pair_indices
+from fiqa_lib.data import pair_indices
 from fiqa_lib.errors import DataError
 from fiqa_lib.evaluation import FewImpostorsWarning
 from fiqa_lib.evaluation import verification as ver

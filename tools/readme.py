@@ -13,7 +13,7 @@ import re
 import pandas as pd
 from PIL import Image, PngImagePlugin
 
-from fiqa_lib import plotting
+from fiqa_lib.course import plotting
 from fiqa_lib.files import whole_file
 
 from . import catalogue, checks

@@ -18,17 +18,19 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .. import evaluation, protocols, state
+from .. import evaluation, weights
 from ..cache import cache_folder, content_key
-from ..datasets import benchmark_pairs, load, load_orl, orl_d, split_by_identity
-from ..degradations import CLEAN
+from ..data import score_files
+from ..data.orl import benchmark_pairs, load, load_orl, orl_d, split_by_identity
+from ..data.pairs import PairIndices, read_pairs
 from ..errors import DataError
+from ..evaluation.verification import FewImpostorsWarning, fit_threshold
 from ..faces import Faces
 from ..files import write_csv
 from ..recognition import as_recogniser, load_recogniser
 from ..scorers import SCORERS, fit_cached
 from ..scorers.base import fit_key
-from ..verification import FewImpostorsWarning, PairIndices, fit_threshold
+from ..transforms.degradations import CLEAN
 
 CHUNK = 40
 """Faces that are scored, and cached, together."""
@@ -67,7 +69,7 @@ def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3
     data : str or path, default="bundled"
         "bundled", or a folder of `identity/image`.
     pairs : path, default=None
-        A file of pairs (`protocols.read_pairs`) of these photographs, taken as they are. The learners then learn from
+        A file of pairs (`read_pairs`) of these photographs, taken as they are. The learners then learn from
         the people of `data` that are in no pair, or, with a folder, from the bundled faces. None: ORL-D's recipe, half
         of the people to learn from, the others clean and degraded.
     groups : path, default=None
@@ -107,13 +109,13 @@ def _made_pairs(data, photographs, copies, random_state):
 def _listed_pairs(data, path):
     from ..data.pairs import identities_of_pairs
 
-    loaded, table = load(data), protocols.read_pairs(path)
+    loaded, table = load(data), read_pairs(path)
     faces = loaded.faces
     names = list(map(str, faces.names))
     unusable = loaded.report.loc[~loaded.report["status"].isin(["ok", "fallback"]), "path"]
     lost = [p if str(data) == "bundled" else Path(p).relative_to(data).as_posix() for p in unusable]
     places = pd.DataFrame({"path": names + lost, "score": [*range(len(names)), *[-1] * len(lost)]})
-    a, b = (np.asarray(side, int) for side in protocols.pair_qualities(table, places.astype({"score": float})))
+    a, b = (np.asarray(side, int) for side in score_files.pair_qualities(table, places.astype({"score": float})))
     who = identities_of_pairs(table)
     kept = (a >= 0) & (b >= 0)
     a, b, mated = a[kept], b[kept], table["mated"].to_numpy()[kept]
@@ -244,7 +246,7 @@ def score(scorer, given):
             cached = {"score": scorer.score_samples(part)}
             cached["seconds"] = time.perf_counter() - begin
             try:
-                state.write_state(place, f"scores {scorer.name}", cached)
+                weights.write_state(place, f"scores {scorer.name}", cached)
             except OSError:  # a full or read-only disk must not stop the work
                 pass
         values.append(cached["score"])
@@ -254,7 +256,7 @@ def score(scorer, given):
 
 def _read_scores(place, name, n):
     try:
-        arrays, _ = state.read_state(place, f"scores {name}")
+        arrays, _ = weights.read_state(place, f"scores {name}")
         return arrays if arrays["score"].shape == (n,) else None
     except Exception:  # absent or damaged, whatever it raises: a cache is only a reason not to compute
         return None

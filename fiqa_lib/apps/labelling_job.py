@@ -13,8 +13,8 @@ import numpy as np
 
 from ..cache import content_key
 from ..errors import DataError
+from ..faces.images import find_images
 from ..files import whole_file
-from ..images import find_images
 from ..labels import sdd, sdd_distances
 from ..labels.sdd import check_scale
 from ..labels.sdd_distances import Settings
@@ -233,7 +233,7 @@ def _embedded(job, paths):
     """(embedding, None) or (None, (status, reason)) of each image file."""
     import torch
 
-    from ..datasets import load_files
+    from ..data.folders import load_files
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # processes share the cores, and the last digits must not depend on the number of them

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import plotting
 from ..cache import content_key
-from ..datasets import load_files, load_orl
+from ..course import plotting
+from ..data.folders import load_files
+from ..data.orl import load_orl
 from ..errors import DataError
+from ..faces.images import find_images, printable
 from ..files import whole_file, write_csv
-from ..images import find_images, printable
 from ..recognition import load_recogniser
 from ..scorers import SCORERS, fit_cached
 from .output import Journal, progress_bar, save_figure, table_of

@@ -23,8 +23,8 @@ import pandas as pd
 from .. import components
 from ..errors import DataError, ImageError
 from ..faces import DlibHog, Faces, extract_faces
+from ..faces.images import find_images, printable, read_image
 from ..files import whole_file
-from ..images import find_images, printable, read_image
 from .output import progress_bar
 from .photographs import CHUNK, score_rows
 

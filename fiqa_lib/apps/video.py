@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from .. import plotting
 from ..cache import content_key
+from ..course import plotting
 from ..errors import DataError, ImageError
 from ..faces import DlibHog, Faces, extract_faces
+from ..faces.images import write_image
 from ..files import write_csv
-from ..images import write_image
 from .output import Journal, progress_bar, save_figure, table_of
 from .photographs import run_key, score_rows
 

@@ -12,7 +12,7 @@ from skimage.measure import blur_effect
 
 from ..errors import DataError
 from ..faces import EYE_DISTANCE, SIZE, DlibHog, Faces, align, credible, landmarks, reduce_image, similarity_transform
-from ..masking import CANONICAL_BOX, head_pose, hull_mask
+from ..faces.masking import CANONICAL_BOX, head_pose, hull_mask
 from ..recognition.base import crops_of
 from ..scorers.pixels import face_window
 from ..transforms import to_linear

@@ -9,8 +9,9 @@ import cv2
 import ipywidgets as widgets
 import numpy as np
 
-from ..degradations import KINDS, degrade
 from ..scorers import SCORERS
+from ..transforms.degradations import degrade
+from ..transforms.kinds import KINDS
 
 BUDGET = 0.2
 """Seconds for one face by all methods of a panel together; with degrading and drawing a change takes less than 0.3."""

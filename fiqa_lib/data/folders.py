@@ -19,8 +19,8 @@ import pandas as pd
 from ..cache import cache_folder, content_key
 from ..errors import DataError, ImageError
 from ..faces import ATTRIBUTES, SIZE, DlibHog, Faces, align, attribute_table, extract_faces
+from ..faces.images import decode_image, find_images, read_bytes
 from ..files import whole_file
-from ..images import decode_image, find_images, read_bytes
 
 REPORT = ["path", "status", "reason", "n_faces"]
 """Columns of a report on files."""

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..errors import DataError, ImageError
 from ..faces import SIZE, Faces
-from ..images import read_image
+from ..faces.images import read_image
 from .folders import Loaded, read_crops
 from .tables import numbers, read_table
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..degradations import CLEAN, benchmark
 from ..errors import DataError
 from ..faces import Faces
-from ..packaged import packaged_files
+from ..transforms.degradations import CLEAN, benchmark
+from ..weights import packaged_files
 from .folders import Loaded, load_files, load_folder
 from .pairs import PairIndices
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..errors import DataError, ImageError
 from ..faces import CANONICAL_EYES, SIZE, DlibHog, Faces, attribute_table, similarity_transform
-from ..images import find_images, read_image
+from ..faces.images import find_images, read_image
 from .folders import REPORT, Loaded, folder_identity, load_files, read_crops
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from ..images import decode_image, find_images
+from ..faces.images import decode_image, find_images
 from .bin_files import read_insightface_bin
 from .layouts import FLAT, VARIANTS, holds_people, image_folder, need_parts, published_at, set_folder
 from .pair_sets import CentralFace, image_index, keep_comparable, read_arcface_crops, read_pair_set, without_detection

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..degradations import CLEAN, SEVERITIES, random_degradations
 from ..errors import DataError
 from ..faces import Faces
+from ..transforms.degradations import CLEAN, SEVERITIES, random_degradations
 
 
 def identified(faces, identities=None):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from ..packaged import packaged_file
+from ..weights import packaged_file
 
 SIZE = 192
 """Side of the canonical crop in pixels."""

@@ -33,10 +33,10 @@ def agreement(faces, recogniser="dlib", *, clean=None, disturbances=None, random
         In -1..1, higher is better.
     """
     # here and not above, so that labels from stored embeddings need no network library
-    from ..perturbations import image_seeds, perturb, settings_for
     from ..recognition import as_recogniser
     from ..recognition.base import crops_of
-    from ..verification import cosine
+    from ..recognition.similarity import cosine
+    from ..transforms.perturbations import image_seeds, perturb, settings_for
 
     images, recogniser = crops_of(faces), as_recogniser(recogniser)
     disturbances = DISTURBANCES if disturbances is None else disturbances

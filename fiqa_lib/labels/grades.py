@@ -17,13 +17,13 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from ..datasets import load_files
-from ..degradations import CLEAN
+from ..data.folders import load_files
 from ..errors import DataError, ImageError
+from ..evaluation.verification import fit_threshold
 from ..faces import Faces
-from ..images import find_images, read_image
+from ..faces.images import find_images, read_image
 from ..recognition import as_recogniser
-from ..verification import fit_threshold
+from ..transforms.degradations import CLEAN
 
 GRADES = ("bad", "average", "good")
 """The classes, worst first. This is not the alphabetical order: sort by `grade_index`."""

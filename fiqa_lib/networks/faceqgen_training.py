@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import state
+from .. import weights
 from ..cache import content_key
-from ..degradations import random_degradations
+from ..data.training_sets import identified, is_clean
 from ..errors import DataError, WeightsError
 from ..faces import SIZE, DlibHog, Faces
 from ..recognition import as_recogniser
-from ..training import identified, is_clean
+from ..transforms.degradations import random_degradations
 from .fit import training_loop
 from .unet_gan import (
     Discriminator,
@@ -178,7 +178,7 @@ class GanTraining:
 
         def after_step(done, loss):
             if done in snapshots:
-                layers = state.module_state(self.averaged)
+                layers = weights.module_state(self.averaged)
                 self.snapshots[done] = {name: value.astype(np.float16) for name, value in layers.items()}
             if checkpoint is not None and done % CHECKPOINT_EVERY == 0 and done < settings.n_steps:
                 self.save(checkpoint)
@@ -256,25 +256,25 @@ class GanTraining:
         """Write the run as it stands: networks, optimisers, history, snapshots."""
         arrays = flat(self.snapshots, "snapshot/") | {"history": np.array(self.history, np.float64)}
         for prefix, module in self._modules.items():
-            arrays |= state.module_state(module, prefix)
+            arrays |= weights.module_state(module, prefix)
         for prefix, optimiser in self._optimisers.items():
             moments = optimiser.state_dict()["state"]
             arrays |= {name: value.detach().cpu().numpy() for name, value in flat(moments, prefix).items()}
-        state.write_state(path, "restoration run", arrays, {"key": self.key})
+        weights.write_state(path, "restoration run", arrays, {"key": self.key})
 
     def resume(self, path):
         """Restore what `save` wrote; returns the number of steps done. A missing or damaged file is a new start."""
         try:
-            arrays, settings = state.read_state(path, "restoration run")
+            arrays, settings = weights.read_state(path, "restoration run")
         except WeightsError:
             return 0
         if settings.get("key") != self.key:
             raise DataError(
                 f"{path}: the checkpoint of another run (other faces or parameters); give another path, or delete it"
             )
-        with state.explained(path):
+        with weights.explained(path):
             for prefix, module in self._modules.items():
-                state.restore_module(module, arrays, prefix).train()
+                weights.restore_module(module, arrays, prefix).train()
             for prefix, optimiser in self._optimisers.items():
                 moments = {
                     index: {name: torch.as_tensor(value) for name, value in values.items()}

@@ -19,10 +19,10 @@ from skimage.metrics import structural_similarity
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .. import state
+from .. import weights
+from ..data.training_sets import identified
 from ..errors import DataError
 from ..recognition.base import crops_of
-from ..training import identified
 from .faceqgen_training import HISTORY, GanTraining, chosen_device, flat, numbered, part_of
 from .fit import check_whole_numbers
 from .unet_gan import Discriminator, Generator, luminance
@@ -158,7 +158,7 @@ class Restorer(RestorerParameters):
         self.people_, self.targets_ = run.people, run.targets
         self.mean_face_ = _mean_face(run.targets)
         # put into new modules, as `set_state` does: scores after loading are then equal to the last digit
-        self._set_networks(state.module_state(run.averaged), state.module_state(run.discriminator))
+        self._set_networks(weights.module_state(run.averaged), weights.module_state(run.discriminator))
         self.history_ = pd.DataFrame(run.history, columns=HISTORY)
         self.snapshots_ = run.snapshots
         measured = self._measures(run.pictures)
@@ -181,9 +181,9 @@ class Restorer(RestorerParameters):
 
     def _set_networks(self, generator, discriminator=None):
         with torch.random.fork_rng(devices=[]):  # new layers draw weights, from the caller's generator
-            self.generator_ = state.restore_module(Generator(self.width), generator)
+            self.generator_ = weights.restore_module(Generator(self.width), generator)
             if discriminator is not None:
-                self.discriminator_ = state.restore_module(Discriminator(), discriminator)
+                self.discriminator_ = weights.restore_module(Discriminator(), discriminator)
 
     # --- use
 
@@ -251,8 +251,8 @@ class Restorer(RestorerParameters):
     def get_state(self):
         """As `Scorer.get_state`: name -> array."""
         check_is_fitted(self)
-        arrays = state.module_state(self.generator_, "generator/")
-        arrays |= state.module_state(self.discriminator_, "discriminator/") | flat(self.snapshots_, "snapshot/")
+        arrays = weights.module_state(self.generator_, "generator/")
+        arrays |= weights.module_state(self.discriminator_, "discriminator/") | flat(self.snapshots_, "snapshot/")
         history, reference = self.history_.to_numpy(np.float32), self.reference_.to_numpy(float)
         return arrays | {"people": self.people_, "targets": self.targets_, "history": history, "reference": reference}
 

@@ -21,10 +21,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from .. import state
+from .. import weights
 from ..cache import cache_folder, content_key
-from ..degradations import to_encoded, to_linear
 from ..errors import DataError, WeightsError
+from ..transforms.kinds import to_encoded, to_linear
 from . import fit
 
 CHANNELS = ((48, 1), (48, 2), (64, 1), (64, 2), (64, 1), (64, 2), (128, 1), (128, 1), (128, 2))
@@ -303,12 +303,12 @@ def pretrained(images, *, folder=None, **settings):
     key = content_key(source, sorted(settings.items()), images.shape, images.tobytes())[:20]
     path = Path(folder or cache_folder("models")) / f"scnn-{key}.npz"
     try:
-        return state.restore_module(SCNN(), state.read_state(path, "scnn")[0])
+        return weights.restore_module(SCNN(), weights.read_state(path, "scnn")[0])
     except (WeightsError, RuntimeError):  # absent or damaged: a cache only saves time
         pass
     network = pretrain(images, **settings)
     try:
-        state.write_state(path, "scnn", state.module_state(network), settings)
+        weights.write_state(path, "scnn", weights.module_state(network), settings)
     except OSError:  # a full or read-only disk must not stop the work
         pass
     return network

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..errors import WeightsError
 from ..faces import CHIP_ORIGIN
-from ..packaged import packaged_file
+from ..weights import packaged_file
 from .base import TorchRecogniser, crops_of
 from .checkpoints import sha256
 

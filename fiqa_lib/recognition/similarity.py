@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data_pairs import identity_codes
+from ..data.pairs import identity_codes
 from ..errors import DataError
 
 BLOCK_BYTES = 64 * 2**20

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .. import state
+from .. import weights
 from ..cache import cache_folder, content_key, sources_of
 from ..errors import DataError
 from ..faces import Faces
@@ -160,7 +160,7 @@ class Scorer(BaseEstimator):
 
         The recogniser is named in it, not stored.
         """
-        return state.write_state(path, self._kind(), self.get_state(), _plain_parameters(self))
+        return weights.write_state(path, self._kind(), self.get_state(), _plain_parameters(self))
 
     @classmethod
     def load(cls, path, **parameters):
@@ -177,10 +177,10 @@ class Scorer(BaseEstimator):
         WeightsError
             The file is missing, damaged, or of another method.
         """
-        arrays, stored = state.read_state(path, cls._kind())
+        arrays, stored = weights.read_state(path, cls._kind())
         known = cls().get_params()
         scorer = cls(**{name: value for name, value in stored.items() if name in known} | parameters)
-        with state.explained(path):
+        with weights.explained(path):
             scorer.set_state(arrays)
         return scorer
 
@@ -228,7 +228,7 @@ def fit_cached(scorer, faces, identities=None, folder=None):
     key = fit_key(scorer, faces, identities)
     place = Path(folder or cache_folder("models")) / f"{scorer.family or scorer.name}-{key}.npz"
     try:
-        arrays, _ = state.read_state(place, scorer._kind())
+        arrays, _ = weights.read_state(place, scorer._kind())
         scorer.set_state(arrays)
         return scorer
     except Exception:  # absent or damaged, whatever it raises: a cache is only a reason not to compute

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .. import masking, scnn
-from ..datasets import benchmark_pairs
+from ..data.orl import benchmark_pairs
 from ..errors import DataError
-from ..faces import EYE_DISTANCE, SIZE, Faces
+from ..evaluation.verification import fit_threshold
+from ..faces import EYE_DISTANCE, SIZE, Faces, masking
 from ..recognition import as_recogniser
 from ..recognition.base import crops_of
 from ..transforms import CLEAN, benchmark
-from ..verification import fit_threshold
-from . import dbcnn, ser_fiq
 from .base import Scorer, register
 from .dbcnn import DBCNN
 from .ser_fiq import Calibration, SerFiq

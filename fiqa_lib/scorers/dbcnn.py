@@ -12,14 +12,14 @@ from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn import functional
 
-from .. import state
-from ..degradations import CLEAN, random_degradations
+from ..data.training_sets import is_clean
 from ..errors import DataError, WeightsError
 from ..faces import Faces
 from ..networks import fit, scnn
 from ..recognition import DlibResNet, IResNet, as_recogniser
 from ..recognition.checkpoints import Source, fill, read_layers
-from ..training import is_clean
+from ..transforms.degradations import CLEAN, random_degradations
+from ..weights import module_state, restore_module
 from .base import Scorer, register
 from .pixels import face_window
 
@@ -391,11 +391,11 @@ class DBCNN(Scorer):
 
     def get_state(self):
         """Weights of both streams and of the linear unit."""
-        return state.module_state(self.network_)
+        return module_state(self.network_)
 
     def set_state(self, arrays):
         """Take up what `get_state` gave."""
-        self.network_ = state.restore_module(self.build_network(scnn.SCNN().maps), arrays).requires_grad_(False)
+        self.network_ = restore_module(self.build_network(scnn.SCNN().maps), arrays).requires_grad_(False)
 
 
 def bilinear_features(network, images):

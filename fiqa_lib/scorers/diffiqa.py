@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from ..perturbations import image_seeds, mirror, perturb
 from ..recognition import as_recogniser
 from ..recognition.base import batches
-from ..verification import cosine
+from ..recognition.similarity import cosine
+from ..transforms.perturbations import image_seeds, mirror, perturb
 from .base import Scorer, register
 
 CHUNK = 32

@@ -7,12 +7,11 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .. import teachers, training
-from ..degradations import KINDS
+from ..data.training_sets import identified
 from ..errors import DataError
+from ..labels import agreement, cr_fiqa, ensemble
 from ..recognition import as_recogniser
-from ..training import identified
-from . import sdd_fiqa
+from ..transforms.kinds import KINDS
 from .base import Scorer, register
 from .sdd_fiqa import CHUNK, layer_statistics, reference_labels, training_material
 
@@ -38,8 +37,8 @@ class Distilled(Scorer):
     Parameters
     ----------
     taught_by : sequence of str, default=("certainty", "sdd")
-        Of "certainty" (`teachers.certainty_ratio`), "sdd" (`sdd_fiqa.reference_labels`) and "agreement"
-        (`teachers.agreement`). Their ranks are added up.
+        Of "certainty" (`cr_fiqa.certainty_ratio`), "sdd" (`sdd_fiqa.reference_labels`) and "agreement"
+        (`agreement.agreement`). Their ranks are added up.
     n_copies : int, default=4
         Degraded copies of each training face, if none of the faces is degraded already.
     alpha : float, default=3000.0
@@ -88,7 +87,7 @@ class Distilled(Scorer):
             Unknown teachers, unknown people, or nobody with a second clean photograph.
         """
         material = self.look(faces, identities)
-        return self.fit_features(material["features"], material["mirrored"], teachers.ensemble(self.labels(material)))
+        return self.fit_features(material["features"], material["mirrored"], ensemble.ensemble(self.labels(material)))
 
     def fit_features(self, features, mirrored, label):
         """Fit the student alone: arrays (N, F), (N, F) and labels (N,), NaN where there is none."""
@@ -102,7 +101,7 @@ class Distilled(Scorer):
     def labels(self, looked):
         """One array (N,) for each teacher, of faces that `look` described."""
         about = [looked[column] for column in ("embeddings", "identities", "sources", "clean")]
-        known = {"certainty": teachers.certainty_ratio, "sdd": reference_labels}
+        known = {"certainty": cr_fiqa.certainty_ratio, "sdd": reference_labels}
         return [looked["agreement"] if name == "agreement" else known[name](*about) for name in self.taught_by]
 
     def look(self, faces, identities=None):
@@ -117,7 +116,7 @@ class Distilled(Scorer):
         recogniser, extra = as_recogniser(self.recogniser), {}
         if "agreement" in self.taught_by:
             options = {"recogniser": recogniser, "random_state": self.random_state}
-            extra["agreement"] = lambda part, embeddings: teachers.agreement(part, clean=embeddings, **options)
+            extra["agreement"] = lambda part, embeddings: agreement.agreement(part, clean=embeddings, **options)
         return training_material(
             identified(faces, identities),
             lambda images, embed=True: layer_statistics(recogniser, images),

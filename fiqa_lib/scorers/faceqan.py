@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from ..errors import DataError
-from ..perturbations import image_seeds, mirror, uniform
 from ..recognition import as_recogniser
 from ..recognition.base import batches
+from ..transforms.perturbations import image_seeds, mirror, uniform
 from .base import Scorer, register
 
 CHUNK = 16  # noisy copies that go through the network together

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..networks import faceqgen_training, fit, restorer, unet_gan
 from ..networks.restorer import MEASURES, Restorer, RestorerParameters
 from .base import Scorer, fit_key, register
 

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from ..errors import DataError
-from ..perturbations import mirror
 from ..recognition import as_recogniser
 from ..recognition.base import batches
+from ..transforms.perturbations import mirror
 from .base import Scorer, register
 
 CHUNK = 16

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ..degradations import SEVERITIES
+from ..data.non_faces import non_faces
+from ..data.training_sets import identified, is_clean, photographs, with_copies
 from ..errors import DataError
-from ..faceless import non_faces
-from ..labels import recognizability as arithmetic
 from ..labels.recognizability import (
     calibrate,
     centre_of,
@@ -20,7 +19,7 @@ from ..labels.recognizability import (
     recognizability,
 )
 from ..recognition import as_recogniser
-from ..training import identified, is_clean, photographs, with_copies
+from ..transforms.degradations import SEVERITIES
 from .base import Scorer, register
 
 

@@ -10,18 +10,16 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .. import features, grades
-from ..degradations import benchmark
+from ..data.training_sets import is_clean, photographs
 from ..errors import DataError
 from ..faces import Faces
 from ..features import as_feature, extract
-from ..grades import GRADES, VALUES, RecognitionRule, by_severity, grade_index
-from ..networks import autoencoder, fit
+from ..labels.grades import GRADES, VALUES, RecognitionRule, by_severity, grade_index
 from ..networks.autoencoder import StackedAutoencoder, layer_widths
 from ..networks.fit import check_whole_numbers, fit_rows, held_out_rows
 from ..recognition.base import crops_of
-from ..state import module_state, restore_module
-from ..training import is_clean, photographs
+from ..transforms.degradations import benchmark
+from ..weights import module_state, restore_module
 from .base import Scorer, register
 
 SEVERITIES = (0.2, 0.4, 0.6, 0.8)

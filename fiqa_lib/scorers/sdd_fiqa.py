@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .. import degradations, pseudo_labels, training
-from ..degradations import KINDS
+from ..data.training_sets import identified, is_clean, photographs, with_copies
 from ..errors import DataError
+from ..labels.sdd import scale_distances, sdd_labels
+from ..labels.sdd_distances import unit_length, wasserstein_sorted
 from ..networks.fit import gradient_step, shuffled, training_loop
-from ..perturbations import mirror
-from ..pseudo_labels import scale_distances, sdd_labels, unit_length, wasserstein_sorted
 from ..recognition import as_recogniser
 from ..recognition.base import crops_of
-from ..state import module_state, restore_module
-from ..training import identified, is_clean, photographs, with_copies
+from ..transforms.kinds import KINDS
+from ..transforms.perturbations import mirror
+from ..weights import module_state, restore_module
 from .base import Scorer, register
 from .pixels import luminance
 

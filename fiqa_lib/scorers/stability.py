@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from ..recognition import as_recogniser
 from ..recognition.base import batches, crops_of
-from ..verification import cosine
+from ..recognition.similarity import cosine
+from ..transforms.perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from .base import Scorer, register
 
 DETERMINISTIC = ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "blur", "mixup")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
-from ..perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from ..recognition import as_recogniser
 from ..recognition.base import batches
-from ..verification import cosine
+from ..recognition.similarity import cosine
+from ..transforms.perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from .base import Scorer, register
 
 CHUNK = 32

@@ -11,7 +11,17 @@ from .degradations import (
     random_degradations,
 )
 from .kinds import KINDS, Degradation, Eyes, to_encoded, to_linear
-from .perturbations import PERTURBATIONS, PRESETS, Perturbation, image_seeds, mirror, normal, perturb, settings_for, uniform
+from .perturbations import (
+    PERTURBATIONS,
+    PRESETS,
+    Perturbation,
+    image_seeds,
+    mirror,
+    normal,
+    perturb,
+    settings_for,
+    uniform,
+)
 
 __all__ = [
     "CLEAN",

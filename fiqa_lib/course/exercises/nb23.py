@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...playground import percentile
+from ..playground import percentile
 from . import exercise
 
 

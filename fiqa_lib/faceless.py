@@ -1,3 +1,0 @@
-"""Moved."""
-
-from .data.non_faces import FACELESS, non_faces  # noqa: F401

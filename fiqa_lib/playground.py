@@ -1,3 +1,0 @@
-"""Moved."""
-
-from .course.playground import PICTURE, Playground, fast_scorers, percentile  # noqa: F401

@@ -1,3 +1,0 @@
-"""Moved."""
-
-from .apps.report import THUMBNAIL, Report, threshold_for, thumbnail, write_report  # noqa: F401

@@ -1,3 +1,0 @@
-"""Moved."""
-
-from .data.training_sets import identified, is_clean, photographs, with_copies  # noqa: F401
