@@ -1,7 +1,8 @@
 """Weights and learned states: where files of weights come from, and how what was learned is kept.
 
 Weights come from installed packages (found without importing those packages), or are fetched once at set-up and checked
-by their hash. Learned states are named arrays and a few settings in `.npz` files: no pickle, written whole or not at all.
+by their hash. Learned states are named arrays and a few settings in `.npz` files: no pickle, written whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from .cache import ROOT
 from .errors import DataError, WeightsError
@@ -320,6 +320,8 @@ def restore_module(module, arrays, prefix=""):
     RuntimeError
         When layers are missing or of another shape.
     """
+    import torch  # here, so that finding files stays quick
+
     layers = {
         name[len(prefix) :]: torch.from_numpy(np.ascontiguousarray(value))
         for name, value in arrays.items()

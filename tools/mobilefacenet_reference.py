@@ -1,15 +1,12 @@
 """Write tests/references/mobilefacenet.npz: what TensorFlow Lite's own runtime gives for four bundled faces.
 
     pip install ai-edge-litert
-    python tools/mobilefacenet_reference.py
+    python -m tools.mobilefacenet_reference
 
 The tests compare the torch network with this file, so that they need no second runtime.
 """
 
-import sys
 from pathlib import Path
-
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter

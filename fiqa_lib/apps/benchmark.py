@@ -7,10 +7,7 @@ others go on.
 
 from __future__ import annotations
 
-import inspect
-import sys
 import time
-import types
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .. import evaluation, weights
-from ..cache import cache_folder, content_key
+from ..cache import cache_folder, content_key, sources_of
 from ..data import score_files
 from ..data.orl import benchmark_pairs, load, load_orl, orl_d, split_by_identity
 from ..data.pairs import PairIndices, read_pairs
@@ -231,7 +228,7 @@ def score(scorer, given):
     """
     fitted = fit_key(scorer, given.train, None) if scorer.learns else ""
     unlearned = sorted((name, getattr(scorer, name)) for name in scorer.silent)  # they may still change the scores
-    about = content_key(fitted, unlearned, *_sources(type(scorer)))
+    about = content_key(fitted, unlearned, sources_of(type(scorer)))
     values, seconds, ready = [], [], False
     for start in range(0, len(given.test), CHUNK):
         part = given.test[start : start + CHUNK]
@@ -260,24 +257,6 @@ def _read_scores(place, name, n):
         return arrays if arrays["score"].shape == (n,) else None
     except Exception:  # absent or damaged, whatever it raises: a cache is only a reason not to compute
         return None
-
-
-def _sources(cls):
-    """The source of every module of the library that a method's module reaches through what it imports."""
-    library, waiting, sources = __package__.partition(".")[0] + ".", {cls.__module__}, {}
-    while waiting:
-        module = sys.modules.get(waiting.pop())
-        if module is None or module.__name__ in sources:
-            continue
-        try:
-            sources[module.__name__] = Path(inspect.getfile(module)).read_text(encoding="utf-8")
-        except (TypeError, OSError):
-            sources[module.__name__] = ""
-        for value in vars(module).values():
-            name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-            if isinstance(name, str) and name.startswith(library) and name not in sources:
-                waiting.add(name)
-    return [sources[name] for name in sorted(sources)]
 
 
 # -------------------------------------------------------------------------------------------------------------- tables

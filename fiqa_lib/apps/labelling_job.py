@@ -11,15 +11,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..cache import content_key
+from ..cache import content_key, sources_of
 from ..errors import DataError
 from ..faces.images import find_images
 from ..files import whole_file
-from ..labels import sdd, sdd_distances
 from ..labels.sdd import check_scale
 from ..labels.sdd_distances import Settings
 
-CODE = (*sorted(Path(__file__).parent.glob("labelling*.py")), Path(sdd.__file__), Path(sdd_distances.__file__))
+CODE = ("fiqa_lib.apps.labelling", "fiqa_lib.labels.sdd")
 """A run continues with the code that began it: see `Job.key`."""
 MISSING, CORRUPT, NO_FACE = "missing", "corrupt", "no_face"
 
@@ -121,7 +120,7 @@ class Job:
             digest = hashlib.file_digest(lines, "sha256").hexdigest()
         array = os.stat(self.features) if self.features else None
         state = array and (array.st_size, array.st_mtime_ns)
-        return content_key(json.dumps(asdict(self)), digest, state, *(path.read_bytes() for path in CODE))
+        return content_key(json.dumps(asdict(self)), digest, state, sources_of(*CODE))
 
     def person(self, name):
         """The person that a line names, or "" where it has no such part."""
@@ -146,19 +145,6 @@ class Job:
         if path is None:
             return None
         return next((p for p in (path, path.with_suffix("").with_suffix(".npy")) if p.exists()), None)
-
-
-def names_in(lines):
-    """(name, where its line begins) of each line that is not empty, from a file opened in binary mode."""
-    offset = lines.tell()
-    for number, line in enumerate(lines, 1):
-        try:
-            name = line.decode("utf-8").lstrip("\ufeff").strip()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{lines.name}, line {number}: not UTF-8 text") from error
-        if name:
-            yield name, offset
-        offset += len(line)
 
 
 def write_list(folder, image_root):

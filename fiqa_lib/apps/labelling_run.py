@@ -29,11 +29,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from ..data.tables import read_lines
 from ..errors import DataError
 from ..files import whole_file
 from ..labels.sdd import OK, SINGLETON, between, in_order, scale_limits
 from ..labels.sdd_distances import EXACT_ROWS, UNIT, Index, exact_distances, unit_distances, usable_rows
-from .labelling_job import CORRUPT, Job, load_recogniser, names_in, read_npy, rows_of_files, write_list
+from .labelling_job import CORRUPT, Job, load_recogniser, read_npy, rows_of_files, write_list
 
 TASK_UNITS = 64
 """Units that one task computes: 8192 rows."""
@@ -106,8 +107,8 @@ class Run:
         if (self.folder / "scan.json").exists():
             return
         offsets, count = [], 0
-        with open(self.job.image_list_file, "rb") as lines, open(self.folder / "hashes.raw", "wb") as hashes:
-            for name, offset in names_in(lines):
+        with open(self.folder / "hashes.raw", "wb") as hashes:
+            for offset, name in self.lines():
                 if count % self.part == 0:
                     offsets.append(offset)
                 hashes.write(_hash(self.job.person(name)) + _hash(name))
@@ -131,9 +132,11 @@ class Run:
 
     def names(self, number):
         """The lines of one part."""
-        with open(self.job.image_list_file, "rb") as lines:
-            lines.seek(self.offsets[number])
-            return [name for name, _ in itertools.islice(names_in(lines), self.part)]
+        return [name for _, name in itertools.islice(self.lines(self.offsets[number]), self.part)]
+
+    def lines(self, start=0):
+        """(offset in bytes, name) of each line of the list from an offset on."""
+        return read_lines(self.job.image_list_file, strip=True, backslashes=True, start=start, offsets=True)
 
     def name_of(self, line):
         return self.names(line // self.part)[line % self.part]

@@ -16,6 +16,7 @@ from ..cache import content_key
 from ..course import plotting
 from ..data.folders import load_files
 from ..data.orl import load_orl
+from ..data.tables import read_lines
 from ..errors import DataError
 from ..faces.images import find_images, printable
 from ..files import whole_file, write_csv
@@ -192,11 +193,10 @@ def list_inputs(paths):
 
 def _listed(path):
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        return [(path, f"the list can't be read ({error})")]
-    named = [path.parent / line.strip() for line in lines if line.strip()]
-    return [(p, None) for p in named] or [(path, "the list is empty")]
+        lines = read_lines(path, strip=True, backslashes=True, allow_empty=False)
+        return [(path.parent / name, None) for _, name in lines]
+    except DataError as error:
+        return [(path, str(error))]
 
 
 def score_files(

@@ -11,9 +11,19 @@ from skimage.color import xyz2lab
 from skimage.measure import blur_effect
 
 from ..errors import DataError
-from ..faces import EYE_DISTANCE, SIZE, DlibHog, Faces, align, credible, landmarks, reduce_image, similarity_transform
+from ..faces import (
+    EYE_DISTANCE,
+    SIZE,
+    DlibHog,
+    Faces,
+    align,
+    credible,
+    crops_of,
+    landmarks,
+    reduce_image,
+    similarity_transform,
+)
 from ..faces.masking import CANONICAL_BOX, head_pose, hull_mask
-from ..recognition.base import crops_of
 from ..scorers.pixels import face_window
 from ..transforms import to_linear
 from .maps import COMPONENTS, message, to_scalar

@@ -7,7 +7,6 @@ of the report, not the end of the work.
 from __future__ import annotations
 
 import functools
-import inspect
 import io
 import json
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..cache import cache_folder, content_key
+from ..cache import cache_folder, content_key, sources_of
 from ..errors import DataError, ImageError
-from ..faces import ATTRIBUTES, SIZE, DlibHog, Faces, align, attribute_table, extract_faces
+from ..faces import ATTRIBUTES, SIZE, DlibHog, Faces, attribute_table, extract_faces
 from ..faces.images import decode_image, find_images, read_bytes
 from ..files import whole_file
 
@@ -117,8 +116,7 @@ def _settings_key(detector, which, fallback):
     described = repr(detector)
     if " at 0x" in described:
         return None
-    files = sorted({inspect.getsourcefile(part) for part in (extract_faces, align, DlibHog)})
-    return content_key(*(Path(file).read_bytes() for file in files), described, which, fallback, SIZE)[:12]
+    return content_key(sources_of(extract_faces, type(detector)), described, which, fallback)[:12]
 
 
 def _crops_of_file(path, detector, which, fallback, settings):

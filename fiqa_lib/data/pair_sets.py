@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError, ImageError
-from ..faces import CANONICAL_EYES, SIZE, DlibHog, Faces, attribute_table, similarity_transform
+from ..faces import (
+    ARCFACE_EYES,
+    ARCFACE_SIZE,
+    CANONICAL_EYES,
+    SIZE,
+    DlibHog,
+    Faces,
+    attribute_table,
+    similarity_transform,
+)
 from ..faces.images import find_images, read_image
 from .folders import REPORT, Loaded, folder_identity, load_files, read_crops
 
@@ -138,9 +147,6 @@ class CentralFace:
 
 # --- crops that are already aligned ------------------------------------------------------------------------------
 
-ARCFACE_SIZE = 112
-ARCFACE_EYES = np.array([[38.2946, 51.6963], [73.5318, 51.5014]])
-"""Eye centres in the 112-pixel crop of ArcFace, (2, 2) as (x, y): on the picture's left, then on its right."""
 ARCFACE_TO_CANONICAL = similarity_transform(ARCFACE_EYES, CANONICAL_EYES)
 """The one similarity (2, 3) that takes ArcFace's crop to the canonical crop: 1.49 times larger, turned by 0.3 degrees.
 

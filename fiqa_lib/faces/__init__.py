@@ -5,6 +5,9 @@ the whole library works on, and how a photograph becomes them. `masking`: face m
 """
 
 from .alignment import (
+    ARCFACE_EYES,
+    ARCFACE_POINTS,
+    ARCFACE_SIZE,
     CANONICAL_EYES,
     CANONICAL_POINTS,
     CHIP_ORIGIN,
@@ -20,8 +23,12 @@ from .alignment import (
 from .detection import Detection, DlibHog, centred_box, credible
 from .faces import ATTRIBUTES, Faces, attribute_table, crops_of, extract_faces
 from .images import decode_image, find_images, read_image, to_rgb_uint8, write_image
+from .mtcnn import Mtcnn
 
 __all__ = [
+    "ARCFACE_EYES",
+    "ARCFACE_POINTS",
+    "ARCFACE_SIZE",
     "ATTRIBUTES",
     "CANONICAL_EYES",
     "CANONICAL_POINTS",
@@ -32,6 +39,7 @@ __all__ = [
     "Detection",
     "DlibHog",
     "Faces",
+    "Mtcnn",
     "align",
     "attribute_table",
     "centred_box",

@@ -38,6 +38,15 @@ CANONICAL_EYES = np.array([CANONICAL_POINTS[2:4].mean(0), CANONICAL_POINTS[0:2].
 EYE_DISTANCE = float(np.linalg.norm(CANONICAL_EYES[1] - CANONICAL_EYES[0]))
 """Distance of the eye centres in the canonical crop, about 52.6 pixels: the unit of every size in the course."""
 
+ARCFACE_SIZE = 112
+"""Side, in pixels, of the crop that ArcFace introduced and most published recognisers use."""
+ARCFACE_POINTS = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""Eye on the picture's left, eye on its right, tip of the nose, mouth corners in that crop (insightface's template)."""
+ARCFACE_EYES = ARCFACE_POINTS[:2]
+"""The eye centres (x, y) of that template, the left one in the picture first."""
+
 LANDMARK_BOX = 400
 """A face box smaller than this many pixels is enlarged before landmarks are found in it."""
 
@@ -130,11 +139,17 @@ def similarity_transform(source, target):
     return np.column_stack([linear, mean_t - linear @ mean_s])
 
 
-def align(image, points, size=SIZE):
+def five_points():
+    """Where the five landmarks of `ARCFACE_POINTS` lie in the canonical crop, (5, 2) as (x, y): the eyes decide."""
+    matrix = similarity_transform(ARCFACE_EYES, CANONICAL_EYES)
+    return ARCFACE_POINTS @ matrix[:, :2].T + matrix[:, 2]
+
+
+def align(image, points, size=SIZE, *, target=CANONICAL_POINTS):
     """Cut the canonical crop out of a photograph.
 
-    One similarity transform takes the five landmarks as near as possible to `CANONICAL_POINTS`. A large face is reduced
-    by area averaging first, so that fine detail does not alias. Beyond the photograph its border is repeated.
+    One similarity transform takes the landmarks as near as possible to their places in the crop. A large face is
+    reduced by area averaging first, so that fine detail does not alias. Beyond the photograph its border is repeated.
 
     Parameters
     ----------
@@ -144,12 +159,14 @@ def align(image, points, size=SIZE):
         As `landmarks(image, box)` gives them.
     size : int, default=192
         Side of the crop in pixels. Other sizes cut or extend the canonical crop at its right and lower side.
+    target : array (5, 2), default=CANONICAL_POINTS
+        Where they belong in the crop. `five_points()` for eyes, nose and mouth corners, as `Mtcnn` gives them.
 
     Returns
     -------
     array (size, size, 3) uint8
     """
-    matrix = similarity_transform(points, CANONICAL_POINTS)
+    matrix = similarity_transform(points, target)
     scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
     if scale < 0.5:
         image, matrix = reduce_image(image, matrix, scale, size)
@@ -192,13 +209,15 @@ def reduce_image(image, matrix, scale, size):
     return small, (np.vstack([matrix, [0, 0, 1]]) @ back)[:2]
 
 
-def geometry(points):
+def geometry(points, *, five=False):
     """What five landmarks say about size and pose.
 
     Parameters
     ----------
     points : array (5, 2)
         As `landmarks(image, box)` gives them, in pixels of the photograph.
+    five : bool, default=False
+        They are those of `ARCFACE_POINTS` (eyes, tip of the nose, mouth corners), as `Mtcnn` gives them.
 
     Returns
     -------
@@ -207,10 +226,11 @@ def geometry(points):
         positive when the eye on the picture's right is lower. `yaw_proxy`: where the nose base lies between the eyes,
         in eye distances from their middle along the eye line (0 frontal, positive: nose towards the picture's right).
         `pitch_proxy`: how far it lies below the eye line, in eye distances (about 0.77 frontal; smaller when looking
-        up). The proxies are for sorting and for spotting extremes; they are no angles.
+        up; the tip of the nose, with `five`, is less far). The proxies are for sorting and for spotting extremes; they
+        are no angles.
     """
     points = np.asarray(points, float)
-    left, right, nose = points[2:4].mean(0), points[0:2].mean(0), points[4]
+    left, right, nose = points[:3] if five else (points[2:4].mean(0), points[0:2].mean(0), points[4])
     along = right - left
     distance = float(np.hypot(*along))
     unit = along / max(distance, 1e-9)

@@ -25,8 +25,8 @@ class Detection(NamedTuple):
     score : float
         The detector's own score; higher is surer. Not comparable between detectors.
     landmarks : array (5, 2) or None, default=None
-        (x, y) of the five points of `alignment.CANONICAL_POINTS`, from a detector that finds them itself. None:
-        `alignment.landmarks` finds them in the box.
+        (x, y) of the five points of `alignment.ARCFACE_POINTS` (eyes, nose, mouth corners), from a detector that finds
+        them itself. None: `alignment.landmarks` finds dlib's five in the box.
     """
 
     x: float

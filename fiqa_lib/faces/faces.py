@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .alignment import SIZE, align, geometry, landmarks
+from .alignment import SIZE, align, five_points, geometry, landmarks
 from .detection import DlibHog, centred_box, credible
 
 
@@ -154,8 +154,9 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
         boxes, status = [centred_box(image)], "fallback"
     crops, rows, names = [], [], []
     for number, box in enumerate(boxes, start=1):
-        points = landmarks(image, box) if box.landmarks is None else box.landmarks
-        crops.append(align(image, points))
+        five = box.landmarks is not None
+        points = box.landmarks if five else landmarks(image, box)
+        crops.append(align(image, points, target=five_points()) if five else align(image, points))
         names.append(name if number == 1 else f"{name}#{number}")
         rows.append(
             {
@@ -166,7 +167,7 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
                 "face_h": float(box.height),
                 "detector_score": float(box.score),
                 "n_faces": len(detections),
-                **geometry(points),
+                **geometry(points, five=five),
                 "photo_width": image.shape[1],
                 "photo_height": image.shape[0],
             }

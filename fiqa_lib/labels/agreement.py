@@ -33,8 +33,8 @@ def agreement(faces, recogniser="dlib", *, clean=None, disturbances=None, random
         In -1..1, higher is better.
     """
     # here and not above, so that labels from stored embeddings need no network library
+    from ..faces import crops_of
     from ..recognition import as_recogniser
-    from ..recognition.base import crops_of
     from ..recognition.similarity import cosine
     from ..transforms.perturbations import image_seeds, perturb, settings_for
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import weights
 from ..data.training_sets import identified
 from ..errors import DataError
-from ..recognition.base import crops_of
+from ..faces import crops_of
 from .faceqgen_training import HISTORY, GanTraining, chosen_device, flat, numbered, part_of
 from .fit import check_whole_numbers
 from .unet_gan import Discriminator, Generator, luminance

@@ -8,9 +8,7 @@ synthetic.
 
 from __future__ import annotations
 
-import inspect
 import io
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from .. import weights
-from ..cache import cache_folder, content_key
+from ..cache import cache_folder, content_key, sources_of
 from ..errors import DataError, WeightsError
 from ..transforms.kinds import to_encoded, to_linear
 from . import fit
@@ -299,8 +297,7 @@ def pretrained(images, *, folder=None, **settings):
         In evaluation mode.
     """
     images = np.ascontiguousarray(images)
-    source = "".join(inspect.getsource(module) for module in (sys.modules[__name__], fit)).encode()
-    key = content_key(source, sorted(settings.items()), images.shape, images.tobytes())[:20]
+    key = content_key(sources_of(__name__), sorted(settings.items()), images.shape, images.tobytes())[:20]
     path = Path(folder or cache_folder("models")) / f"scnn-{key}.npz"
     try:
         return weights.restore_module(SCNN(), weights.read_state(path, "scnn")[0])

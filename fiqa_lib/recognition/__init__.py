@@ -8,6 +8,7 @@ from .base import ArcFaceInput, Recogniser, Remembering, TorchRecogniser, arcfac
 from .classical import Fisherfaces, LbpHistograms
 from .dlib_resnet import DlibResNet
 from .iresnet import IResNet
+from .mobilefacenet import MobileFaceNet
 from .onnx import OnnxRecogniser
 from .transface import TransFace
 
@@ -18,6 +19,7 @@ __all__ = [
     "Fisherfaces",
     "IResNet",
     "LbpHistograms",
+    "MobileFaceNet",
     "OnnxRecogniser",
     "Recogniser",
     "Remembering",
@@ -49,6 +51,7 @@ _DEPTHS = {"arcface": (18, 34, 50, 100), "magface": (18, 50, 100), "adaface": (1
 
 RECOGNISERS = {
     "dlib": DlibResNet,
+    "mobilefacenet": MobileFaceNet,
     "lbp": _lbp,
     "fisherfaces": _fisherfaces,
     **{
@@ -84,6 +87,7 @@ def load_recogniser(name="dlib", weights=None, device="cpu", **options):
     | name | needs |
     |---|---|
     | "dlib" | nothing: dlib's ResNet, whose weights are installed with the course |
+    | "mobilefacenet" | nothing, where set-up could fetch its weights; else `weights`: MobileFaceNet.tflite |
     | "lbp" | nothing: it learns nothing |
     | "fisherfaces" | `fit` on training people, or `weights`: a file that `Fisherfaces.save` wrote |
     | "arcface-r18", -r34, -r50, -r100 | `weights`: a backbone.pth of insightface's arcface_torch |

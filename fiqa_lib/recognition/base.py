@@ -12,14 +12,8 @@ from torch.nn import functional
 
 from ..cache import content_key
 from ..errors import DataError
-from ..faces import CANONICAL_EYES, SIZE, crops_of, similarity_transform
+from ..faces import ARCFACE_EYES, ARCFACE_SIZE, CANONICAL_EYES, SIZE, crops_of, similarity_transform
 from . import similarity
-
-ARCFACE_SIZE = 112
-"""Side, in pixels, of the crop that ArcFace introduced and most published recognisers use."""
-ARCFACE_EYES = np.array([[38.2946, 51.6963], [73.5318, 51.5014]])
-"""Eye centres (x, y) in that crop, the left one in the picture first (from insightface's five-point template)."""
-
 
 # --- crops -------------------------------------------------------------------------------------------------------
 

@@ -12,10 +12,10 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from ..errors import DataError, WeightsError
-from ..faces import CANONICAL_EYES, Faces, similarity_transform
+from ..faces import CANONICAL_EYES, Faces, crops_of, similarity_transform
 from ..files import whole_file
 from . import similarity
-from .base import Recogniser, crops_of, fixed_crop, grey, seen_window
+from .base import Recogniser, fixed_crop, grey, seen_window
 from .checkpoints import sha256
 
 WINDOW = (130, 150)

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import WeightsError
-from ..faces import CHIP_ORIGIN
+from ..faces import CHIP_ORIGIN, crops_of
 from ..weights import packaged_file
-from .base import TorchRecogniser, crops_of
+from .base import TorchRecogniser
 from .checkpoints import sha256
 
 INPUT_SIZE = 150

@@ -1,8 +1,8 @@
 """MobileFaceNet: a small modern recogniser, trained with a margin loss on millions of photographs.
 
 Source: S. Chen, Y. Liu, X. Gao, Z. Han, MobileFaceNets: efficient CNNs for accurate real-time face verification on
-mobile devices, CCBR 2018. Weights: sirius-ai's MobileFaceNet_TF (Apache-2.0, trained on MS1M), a TensorFlow Lite file that
-set-up fetches by its hash. In torch it has gradients and features.
+mobile devices, CCBR 2018. Weights: sirius-ai's MobileFaceNet_TF (Apache-2.0, trained on MS1M), a TensorFlow Lite file
+that set-up fetches by its hash. In torch it has gradients and features.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class _Bottleneck(nn.Module):
 
 
 class MobileFaceNetModule(nn.Module):
-    """The network alone: (B, 3, 112, 112) normalised RGB -> (B, 192). `features` gives the 512 inputs of the last layer.
+    """The network alone: (B, 3, 112, 112) normalised RGB -> (B, 192).
 
     `trunk` gives (B, 512, 7, 7) maps; a depthwise 7x7 convolution weighs their places; two linear layers follow.
+    `features` gives the 512 inputs of the last of these.
     """
 
     def __init__(self):

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from ..errors import DataError, WeightsError
-from .base import ARCFACE_SIZE, Recogniser, arcface_crop, crops_of
+from ..faces import crops_of
+from .base import ARCFACE_SIZE, Recogniser, arcface_crop
 from .checkpoints import Source, require, sha256
 
 SOURCE = Source(

@@ -12,9 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from .. import weights
 from ..cache import cache_folder, content_key, sources_of
 from ..errors import DataError
-from ..faces import Faces
+from ..faces import Faces, crops_of
 from ..recognition import Recogniser, as_recogniser
-from ..recognition.base import crops_of
 
 SCORERS = {}
 """Name -> class of every registered method, in alphabetical order of their files."""

@@ -8,9 +8,8 @@ import pandas as pd
 from ..data.orl import benchmark_pairs
 from ..errors import DataError
 from ..evaluation.verification import fit_threshold
-from ..faces import EYE_DISTANCE, SIZE, Faces, masking
+from ..faces import EYE_DISTANCE, SIZE, Faces, crops_of, masking
 from ..recognition import as_recogniser
-from ..recognition.base import crops_of
 from ..transforms import CLEAN, benchmark
 from .base import Scorer, register
 from .dbcnn import DBCNN

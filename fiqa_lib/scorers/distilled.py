@@ -10,10 +10,11 @@ from sklearn.preprocessing import StandardScaler
 from ..data.training_sets import identified
 from ..errors import DataError
 from ..labels import agreement, cr_fiqa, ensemble
+from ..labels.sdd import reference_labels
 from ..recognition import as_recogniser
 from ..transforms.kinds import KINDS
 from .base import Scorer, register
-from .sdd_fiqa import CHUNK, layer_statistics, reference_labels, training_material
+from .sdd_fiqa import CHUNK, layer_statistics, training_material
 
 TEACHERS = ("certainty", "sdd", "agreement")
 
@@ -37,7 +38,7 @@ class Distilled(Scorer):
     Parameters
     ----------
     taught_by : sequence of str, default=("certainty", "sdd")
-        Of "certainty" (`cr_fiqa.certainty_ratio`), "sdd" (`sdd_fiqa.reference_labels`) and "agreement"
+        Of "certainty" (`cr_fiqa.certainty_ratio`), "sdd" (`labels.sdd.reference_labels`) and "agreement"
         (`agreement.agreement`). Their ranks are added up.
     n_copies : int, default=4
         Degraded copies of each training face, if none of the faces is degraded already.
@@ -87,7 +88,7 @@ class Distilled(Scorer):
             Unknown teachers, unknown people, or nobody with a second clean photograph.
         """
         material = self.look(faces, identities)
-        return self.fit_features(material["features"], material["mirrored"], ensemble.ensemble(self.labels(material)))
+        return self.fit_features(material["features"], material["mirrored"], ensemble(self.labels(material)))
 
     def fit_features(self, features, mirrored, label):
         """Fit the student alone: arrays (N, F), (N, F) and labels (N,), NaN where there is none."""
@@ -116,7 +117,7 @@ class Distilled(Scorer):
         recogniser, extra = as_recogniser(self.recogniser), {}
         if "agreement" in self.taught_by:
             options = {"recogniser": recogniser, "random_state": self.random_state}
-            extra["agreement"] = lambda part, embeddings: agreement.agreement(part, clean=embeddings, **options)
+            extra["agreement"] = lambda part, embeddings: agreement(part, clean=embeddings, **options)
         return training_material(
             identified(faces, identities),
             lambda images, embed=True: layer_statistics(recogniser, images),

@@ -12,12 +12,11 @@ from torch import nn
 
 from ..data.training_sets import is_clean, photographs
 from ..errors import DataError
-from ..faces import Faces
+from ..faces import Faces, crops_of
 from ..features import as_feature, extract
 from ..labels.grades import GRADES, VALUES, RecognitionRule, by_severity, grade_index
 from ..networks.autoencoder import StackedAutoencoder, layer_widths
 from ..networks.fit import check_whole_numbers, fit_rows, held_out_rows
-from ..recognition.base import crops_of
 from ..transforms.degradations import benchmark
 from ..weights import module_state, restore_module
 from .base import Scorer, register

@@ -10,11 +10,10 @@ from torch.nn import functional
 
 from ..data.training_sets import identified, is_clean, photographs, with_copies
 from ..errors import DataError
-from ..labels.sdd import scale_distances, sdd_labels
-from ..labels.sdd_distances import unit_length, wasserstein_sorted
+from ..faces import crops_of
+from ..labels.sdd import reference_labels, sdd_labels
 from ..networks.fit import gradient_step, shuffled, training_loop
 from ..recognition import as_recogniser
-from ..recognition.base import crops_of
 from ..transforms.kinds import KINDS
 from ..transforms.perturbations import mirror
 from ..weights import module_state, restore_module
@@ -26,55 +25,6 @@ BATCH = 128  # faces in one step of training
 SIDE = 64  # of the picture that the small network sees
 RECIPES = {"layers": (30, 0.1), "pooled": (30, 0.1), "pixels": (30, 0.003)}
 """Inputs of the regressor, with epochs and learning rate: chosen on ORL training people, split by identity."""
-
-
-# --- labels
-
-
-def reference_labels(embeddings, identities, sources, clean, scale="minmax"):
-    """SDD-FIQA labels of faces against clean photographs: all mates and all strangers, nothing drawn.
-
-    In a training set that is mostly degraded copies, `sdd_labels` compares a face mostly with degraded copies, good or
-    bad, of its own person. A gate compares with a clean reference.
-
-    Parameters
-    ----------
-    embeddings : array (N, D)
-        Embeddings of the faces.
-    identities, sources : sequences of N
-        Who is shown, and the photograph that the face was made from, with which it is not compared.
-    clean : array (N,) bool
-        The references.
-    scale : {"minmax", "robust", "none"}, default="minmax"
-        See `pseudo_labels.scale_distances`.
-
-    Returns
-    -------
-    array (N,) float64
-        NaN where the person has no other clean photograph.
-
-    Raises
-    ------
-    DataError
-        No face has both a mate and a stranger to compare with.
-    """
-    _, who = np.unique(identities, return_inverse=True)
-    _, photograph = np.unique(sources, return_inverse=True)
-    unit, references = unit_length(embeddings), np.flatnonzero(clean)
-    distances = np.full(len(unit), np.nan)
-    for row, cosines in enumerate(_rows(unit, unit[references])):
-        own = who[references] == who[row]
-        mates = cosines[own & (photograph[references] != photograph[row])]
-        if len(mates) and not own.all():
-            distances[row] = wasserstein_sorted(np.sort(mates), np.sort(cosines[~own]))
-    if np.isnan(distances).all():
-        raise DataError("no person has another clean photograph and a clean stranger to compare with: nothing to learn")
-    return scale_distances(distances[:, None], scale)
-
-
-def _rows(a, b):
-    for start in range(0, len(a), CHUNK):
-        yield from a[start : start + CHUNK] @ b.T
 
 
 # --- what the regressor sees

@@ -11,9 +11,10 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from ..errors import DataError
+from ..faces import crops_of
 from ..files import whole_file
 from ..recognition import as_recogniser
-from ..recognition.base import batches, crops_of
+from ..recognition.base import batches
 from .base import Scorer, register
 
 CHUNK = 64

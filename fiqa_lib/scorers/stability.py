@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DataError
+from ..faces import crops_of
 from ..recognition import as_recogniser
-from ..recognition.base import batches, crops_of
+from ..recognition.base import batches
 from ..recognition.similarity import cosine
 from ..transforms.perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from .base import Scorer, register

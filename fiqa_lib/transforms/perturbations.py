@@ -27,8 +27,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
 from ..errors import DataError
-from ..faces import CANONICAL_EYES, EYE_DISTANCE, SIZE
-from ..recognition.base import crops_of
+from ..faces import CANONICAL_EYES, EYE_DISTANCE, SIZE, crops_of
 
 STUDY_EYES = 35.24
 """Eye distance of the study's aligned 112x112 faces, in pixels."""

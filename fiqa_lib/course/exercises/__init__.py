@@ -11,8 +11,8 @@ The exercises of notebook 07 stand in `fiqa_lib/course/exercises/nb07.py` (the t
 
 The function gets what the reader made, a value or a function, and returns None when it is right, or one hint: a
 sentence that helps to go on and does not give the answer away. It may let the reader's own errors pass;
-`fiqa_lib.course.lesson` turns them into words. Randomness comes from fixed seeds, and inputs are made anew for each call, so
-that an attempt cannot spoil them.
+`fiqa_lib.course.lesson` turns them into words. Randomness comes from fixed seeds, and inputs are made anew for each
+call, so that an attempt cannot spoil them.
 """
 
 import importlib.util
