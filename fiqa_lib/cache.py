@@ -128,6 +128,8 @@ def library_files(names, root=ROOT):
             continue
         file = _module_file(module, Path(root))
         package = file.name == "__init__.py"
+        if attribute.startswith("__"):  # a version or the like: no result rests on it
+            continue
         if package and attribute:
             further = _passed_on(module, attribute, file, Path(root))
             if further is not None:

@@ -226,10 +226,19 @@ def test_detector_is_an_argument(astronaut):
 def test_landmarks_of_a_detector_are_used(astronaut):
     found = DlibHog()(astronaut)[0]
     points = f.landmarks(astronaut, found)
-    moved = f.extract_faces(astronaut, detector=lambda _: [found._replace(landmarks=points + 4)])
-    np.testing.assert_array_equal(moved.images[0], f.align(astronaut, points + 4))
     own = f.extract_faces(astronaut, detector=lambda _: [found])
     np.testing.assert_array_equal(own.images[0], f.align(astronaut, points))
+    eyes = np.array([points[2:4].mean(0), points[0:2].mean(0)])
+    five = np.vstack([eyes, eyes.mean(0) + [[0, 25], [-18, 50], [18, 50]]])
+    given = f.extract_faces(astronaut, detector=lambda _: [found._replace(landmarks=five)])
+    np.testing.assert_array_equal(given.images[0], f.align(astronaut, five, target=f.five_points()))
+    assert given.attributes.inter_eye_px[0] == pytest.approx(own.attributes.inter_eye_px[0])
+
+
+def test_the_template_of_five_points_lies_on_the_canonical_eyes():
+    target = f.five_points()
+    np.testing.assert_allclose(target[:2], f.CANONICAL_EYES, atol=0.3)
+    assert (target >= 0).all() and (target < f.SIZE).all() and (target[2:, 1] > target[:2, 1].max()).all()
 
 
 def test_crops_of_takes_aligned_faces_only(three):
