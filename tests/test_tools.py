@@ -776,6 +776,7 @@ class TestEnvironment:
         calls = []
         monkeypatch.setattr(environment, "_works", lambda venv: True)
         monkeypatch.setattr(environment, "preflight", lambda venv: None)
+        monkeypatch.setattr(environment, "_fetch", lambda root, venv: None)
         monkeypatch.setattr(environment, "_pip", lambda venv, *arguments: calls.append(arguments) or 0)
         return tmp_path, venv, calls
 

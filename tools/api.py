@@ -1,5 +1,6 @@
 """The API pages of the book, from the library's docstrings: pdoc makes them, and they fetch nothing."""
 
+import pkgutil
 import warnings
 from pathlib import Path
 
@@ -21,10 +22,10 @@ def build(out):
     """
     import pdoc  # slow to import, and only needed here
 
-    pdoc.render.configure(
-        docformat="numpy", show_source=False, search=True, footer_text=f"fiqa_lib {fiqa_lib.__version__}"
-    )
+    options = {"docformat": "numpy", "show_source": False, "search": True}
+    pdoc.render.configure(**options, footer_text=f"fiqa_lib {fiqa_lib.__version__}")
+    rooms = [f"fiqa_lib.{room.name}" for room in pkgutil.iter_modules(fiqa_lib.__path__) if room.name != "__main__"]
     with warnings.catch_warnings():  # annotations that only type checkers can resolve
         warnings.simplefilter("ignore")
-        pdoc.pdoc("fiqa_lib", "!fiqa_lib.course.exercises", output_directory=Path(out))
+        pdoc.pdoc("fiqa_lib", *rooms, "!fiqa_lib.course.exercises", output_directory=Path(out))
     return Path(out) / "fiqa_lib.html"

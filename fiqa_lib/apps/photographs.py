@@ -270,7 +270,7 @@ def _rows_of_files(inputs, scorer, fallback, strict, n_jobs):
 def write_quality(scores, path):
     """Write a table of scores as FaceQnet and FaceQgen do: the header `img;score`, then one line for each image.
 
-    A missing score becomes -inf, as `protocols.read_quality` reads it: this format holds no status and no reason.
+    A missing score becomes -inf, as `data.read_quality` reads it: this format holds no status and no reason.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ def benchmark_pairs(faces):
     """The pairs of a benchmark: every clean face as a reference against every face, clean or degraded, as a probe.
 
     Two versions of one photograph are never a pair: they would match by their background. Two clean faces meet once.
-    Degraded faces do not meet each other: some kinds make strangers alike (notebook 09), which would move the
+    Degraded faces do not meet each other: some kinds make strangers alike (notebook 10), which would move the
     threshold for all.
 
     Parameters

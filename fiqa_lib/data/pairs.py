@@ -303,7 +303,7 @@ def read_two_line_pairs(path):
     """Pairs of CALFW and CPLFW (`pairs_CALFW.txt`): a line "name number" for each image, two lines a pair.
 
     Both lines of a pair have the same number: 0 for a non-mated pair, else 1 or the fold, counted from 1. See
-    `published.load_calfw` and `load_cplfw` for what is known about the folds.
+    `data.load_calfw` and `load_cplfw` for what is known about the folds.
 
     Parameters
     ----------

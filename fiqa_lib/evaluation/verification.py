@@ -337,7 +337,7 @@ def accuracy_10fold(similarity, mated, folds=10):
         As for `det_curve`.
     folds : int or array (P,), default=10
         A number: that many blocks in the order given, which is how `pairs.txt` and the InsightFace `.bin` files are
-        ordered. An array: the fold of each pair (the column `fold` of `protocols.read_lfw_pairs`).
+        ordered. An array: the fold of each pair (the column `fold` of `data.read_lfw_pairs`).
 
     Returns
     -------

@@ -386,7 +386,7 @@ class Graded(NamedTuple):
     """What `load_graded` returns."""
 
     faces: Faces  # with the attribute `grade`
-    report: pd.DataFrame  # one row for each file, as of `datasets.load_files`, with `grade` and the columns of `cues`
+    report: pd.DataFrame  # one row for each file, as of `data.load_files`, with `grade` and the columns of `cues`
     shortcuts: pd.DataFrame  # as `shortcuts` gives it; empty where there are too few pictures
 
 
@@ -409,7 +409,7 @@ def load_graded(folder, *, fallback="centre", strict=False, random_state=0, **op
     random_state : int, default=0
         Seed of the search for shortcuts.
     **options
-        As in `datasets.load_files`.
+        As in `data.load_files`.
 
     Returns
     -------

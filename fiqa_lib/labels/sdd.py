@@ -94,7 +94,7 @@ def sdd_labels(
     draws : {"pooled", "independent"}, default="pooled"
         pooled: the `UNIT` rows of a unit share their strangers (matrix products, fast), and these are spread evenly
         over the people, within a repeat and between the repeats. independent: every image draws for itself, as
-        published. For one image all strangers are equally likely either way; notebook 07 shows the difference.
+        published. For one image all strangers are equally likely either way; notebook 08 shows the difference.
     sources : sequence of N, default=None
         The photograph that each image was made from. Two versions of one photograph are then not a positive pair.
     max_memory : float, default=1e9

@@ -54,7 +54,7 @@ def choose_targets(faces, identities=None):
     else. Candidates are, by the attributes of the faces,
 
     - those marked in a column `target` (bool), where there is one;
-    - frontal mugshots, where `kind` says "mugshot" (as `published.load_scface` does);
+    - frontal mugshots, where `kind` says "mugshot" (as `data.load_scface` does);
     - clean faces (`kind` "clean", or no such column); all faces of a person who has no clean one.
 
     Parameters

@@ -22,7 +22,7 @@ _CHOICES = {"region": (*masking.REGIONS, "mean", None), "fill": masking.FILLS, "
 class Cafi(Scorer):
     """SER-FIQ gate, then DBCNN on the face without its background.
 
-    Source: the CAFI pipeline (course notebook 13). A face passes the gate when its calibrated SER-FIQ score, the
+    Source: the CAFI pipeline (course notebook 14). A face passes the gate when its calibrated SER-FIQ score, the
     probability of being matched, is at least `gate`. Then all but the hull of its 68 landmarks becomes black, and DBCNN
     judges what is left: that is the score. `assess` gives the decision, its reason and the head's pose; a refused face
     has no score there. `score_samples` has to order all faces: a refused one gets its gate value minus 1, below 0 and
@@ -36,13 +36,13 @@ class Cafi(Scorer):
 
     **Blind**: the gate to what SER-FIQ overlooks (an object before the face, for example); the judge to what DBCNN
     overlooks. The outline of the hull moves the score about half as much as good faces differ from each other
-    (notebook 13).
+    (notebook 14).
 
     Parameters
     ----------
     gate : float or None, default=0.7
         The least probability (0..1) that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about
-        one in eight (notebook 13), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
+        one in eight (notebook 14), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
     region : {"hull", "ellipse", "mean", None}, default="hull"
         What is kept of the face: see `masking`. "mean" is one hull for all, that of the training people's mean
         landmarks; None: no mask. Both are controls.

@@ -226,7 +226,7 @@ class DBCNN(Scorer):
 
     **Blind**: to whether a face can be recognised. On bundled faces the mean score falls from 1.0 to 0.05 under noise
     and to 0.6 under blur, but only to 0.85 with a face mask, 0.8 for a turned head and 0.75 behind sunglasses. A kind
-    of degradation that was not in training is seen, and misjudged in size (notebook 12). Darkness counts as
+    of degradation that was not in training is seen, and misjudged in size (notebook 13). Darkness counts as
     degradation; whether dark skin does was not measured, since these few people cannot show it.
 
     Parameters

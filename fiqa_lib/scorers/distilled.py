@@ -31,7 +31,7 @@ class Distilled(Scorer):
     **Changed**: the teachers are those of this course, the certainty ratio of CR-FIQA and the similarity distributions
     of SDD-FIQA (and, if asked for, agreement under disturbances as in FROQ) in place of a diffusion model; the trunk
     stays as it is, and the student is linear, since 200 photographs have to do. The recipe was chosen on ORL's training
-    people, in folds of whole persons (notebook 15).
+    people, in folds of whole persons (notebook 16).
     **Blind**: of the course's degradations to none; a colour cast moves it least (ORL training people, dlib). What was
     not in training, such as a painted face, it can't judge.
 

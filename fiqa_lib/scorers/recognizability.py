@@ -14,7 +14,7 @@ from ..labels.recognizability import (
     clean_stranger_distance,
     cluster,
     describe_clusters,
-    pool_template,  # noqa: F401  (lesson 09 takes all of the method from here)
+    pool_template,  # noqa: F401  (lesson 10 takes all of the method from here)
     recognised,
     recognizability,
 )

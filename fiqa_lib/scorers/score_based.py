@@ -42,7 +42,7 @@ class ScoreBasedFQA(Scorer):
     smaller layers by default; LBP as histograms, since codes are names and not numbers; inputs standardised and squared
     error (the original had cross-entropy on unscaled values); dropout; early stopping on people held out of the
     training people. **Blind**: colour (most faces with a cast get a wrong grade), and what its classes do not contain:
-    pictures without a face are mostly called bad, but nothing ensures it. Measured in notebook 11, where plain logistic
+    pictures without a face are mostly called bad, but nothing ensures it. Measured in notebook 12, where plain logistic
     regression on the four features is at least as good.
 
     Parameters

@@ -262,7 +262,7 @@ class SddFiqa(Scorer):
     against : {"clean", "all"}, default="clean"
         What a label compares with: clean faces, or, as published, samples of all faces of the training set.
     scale : {"minmax", "robust", "none"}, default="minmax"
-        Scale of the labels; see `pseudo_labels.scale_distances`.
+        Scale of the labels; see `labels.sdd.scale_distances`.
     dropout : float, default=0.5
         Share of the features left out at random in training, 0..1 without 1.
     epochs : int, default=None
