@@ -64,7 +64,7 @@ def test_one_person_is_too_few(crowd):
 
 def test_ensemble_is_a_mean_of_ranks():
     a, b = [0.1, 0.2, 0.9, np.nan], [10, 30, 20, 40]
-    np.testing.assert_allclose(ensemble([a, b]), [1 / 3, 2.5 / 3, 2.5 / 3, np.nan])
+    np.testing.assert_allclose(ensemble({"one": a, "two": b}.values()), [1 / 3, 2.5 / 3, 2.5 / 3, np.nan])
     np.testing.assert_array_equal(ensemble([a]), ensemble([np.exp(a)]))  # scale and tails do not matter
     with pytest.raises(DataError, match="no face has all"):
         ensemble([[np.nan, 1.0], [1.0, np.nan]])

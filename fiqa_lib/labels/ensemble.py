@@ -28,7 +28,8 @@ def ensemble(labels):
     DataError
         When no face has all the labels.
     """
-    table = pd.DataFrame([np.asarray(label, np.float64) for label in labels]).T.dropna()
+    labels = [np.asarray(label, np.float64) for label in labels]
+    table = pd.DataFrame(labels).T.dropna()
     if table.empty:
         raise DataError("no face has all the labels: nothing to combine")
     ranks = table.rank().mean(axis=1).rank(pct=True)
