@@ -39,12 +39,13 @@ def create_scorer(name, *, recogniser=None, weights=None, model=None, **paramete
     ----------
     name : str
         One of `list_methods()`.
-    recogniser : str or Recogniser, default: the method's own
-        The network that the method asks, where it asks one: "dlib", "arcface-r50", ...
-    weights : path, optional
+    recogniser : str or Recogniser, default=None
+        The network that the method asks, where it asks one: "dlib", "mobilefacenet", "arcface-r50", ... None: the
+        method's own.
+    weights : path, default=None
         The file of the recogniser's weights, where it needs one.
-    model : path, optional
-        What a method that learns has learned, as `Scorer.save` writes it.
+    model : path, default=None
+        What a method that learns has learned, as `Scorer.save` writes it. None: fit it, or take it from the cache.
     **parameters
         The method's own parameters.
 

@@ -79,8 +79,8 @@ def sources_of(*things, root=ROOT):
     *things : str, module, class or function
         A dotted name ("fiqa_lib.labels.sdd", "fiqa_lib.evaluation.edc"), or an object: its module counts. Objects from
         outside the library count with their file; one that has no source is never the same twice.
-    root : path, default: this checkout or installation
-        The folder in which `fiqa_lib` lies.
+    root : path, default=ROOT
+        The folder in which `fiqa_lib` lies: this checkout or installation.
 
     Returns
     -------
@@ -115,7 +115,8 @@ def library_files(names, root=ROOT):
     names : iterable of str
         Modules ("fiqa_lib.labels.sdd"), names in them ("fiqa_lib.labels.sdd_labels"), or entries of a registry
         ("fiqa_lib.scorers.SCORERS[ser-fiq]").
-    root : path, default: this checkout or installation
+    root : path, default=ROOT
+        The folder in which `fiqa_lib` lies.
     """
     found, waiting, seen = {}, list(names), set()
     while waiting:
@@ -369,7 +370,8 @@ def stale_stamp(path, root=ROOT):
     ----------
     path : path
         Of a file that `write_stamp` wrote.
-    root : path, default: this checkout or installation
+    root : path, default=ROOT
+        The folder in which `fiqa_lib` lies.
     """
     try:
         stamp = json.loads(Path(path).read_text(encoding="utf-8"))

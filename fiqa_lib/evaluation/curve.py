@@ -203,7 +203,10 @@ class EDC(StepCurve):
 
 
 def theoretical_best_area(starting_error, limit):
-    """Area under max(0, e0 - x) up to `limit`: e0^2 / 2, less (e0 - limit)^2 / 2 if limit < e0 (Olsen et al. 2016)."""
+    """Area under max(0, e0 - x) up to `limit`, where e0 is `starting_error` (Olsen et al. 2016).
+
+    It is e0^2 / 2, less (e0 - limit)^2 / 2 if limit < e0.
+    """
     return starting_error**2 / 2 - max(starting_error - limit, 0.0) ** 2 / 2
 
 

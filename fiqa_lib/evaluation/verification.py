@@ -171,9 +171,14 @@ def fit_threshold(impostor_similarity, fmr, *, warn=True):
 
 
 def warn_if_few(threshold, stacklevel=2):
-    """Issue a `FewImpostorsWarning` when a fitted `Threshold` rests on fewer than 30 expected false matches.
+    """Issue a `FewImpostorsWarning` when a threshold rests on fewer than 30 expected false matches.
 
-    A plain float passes without a warning: on how many impostor pairs it rests is unknown.
+    Parameters
+    ----------
+    threshold : Threshold or float
+        As `fit_threshold` gives it. A plain float passes: on how many impostor pairs it rests is unknown.
+    stacklevel : int, default=2
+        As in `warnings.warn`: 2 points at the caller.
     """
     if getattr(threshold, "expected_false_matches", FEW) >= FEW:
         return
@@ -188,13 +193,13 @@ def warn_if_few(threshold, stacklevel=2):
 
 
 def fmr(impostor_similarity, threshold):
-    """Share of non-mated pairs accepted by `similarity >= threshold`: a float, or an array for several thresholds."""
+    """Share of the pairs `impostor_similarity` that `similarity >= threshold` accepts, for one or more `threshold`."""
     scores = as_scores(impostor_similarity, "impostor_similarity")
     return (len(scores) - _count_below(scores, threshold, "non-mated (impostor)")) / len(scores)
 
 
 def fnmr(mated_similarity, threshold):
-    """Share of mated pairs not accepted by `similarity >= threshold`: a float, or an array for several thresholds."""
+    """Share of the pairs in `mated_similarity` that `similarity >= threshold` rejects, for one or more `threshold`."""
     scores = as_scores(mated_similarity, "mated_similarity")
     return _count_below(scores, threshold, "mated") / len(scores)
 
@@ -272,7 +277,7 @@ class ROC(NamedTuple):
 
 
 def roc_curve(similarity, mated):
-    """The receiver operating characteristic: `det_curve` with the true match rate in place of the FNMR."""
+    """The receiver operating characteristic: true match rates in place of FNMR. Parameters are those of `det_curve`."""
     det = det_curve(similarity, mated)
     return ROC(det.threshold, det.fmr, 1 - det.fnmr)
 
@@ -285,7 +290,8 @@ def probit(rate):
 def auc(similarity, mated):
     """Area under the ROC: the share of (mated, impostor) couples in the right order, a tie counting half.
 
-    Equal to scikit-learn's `roc_auc_score`, but exact in integers and without sorting all pairs together.
+    Equal to scikit-learn's `roc_auc_score`, but exact in integers and without sorting all pairs together. Parameters
+    are those of `det_curve`.
     """
     genuine, impostor = _both_classes(similarity, mated)
     impostor = np.sort(impostor)

@@ -37,7 +37,7 @@ def training_loop(
     validate : callable, default=None
         () -> loss on held-out rows. If given, `module` ends with the weights of the best epoch.
     patience : int, default=None
-        Stop after so many epochs without a new best validation loss. None: run all epochs.
+        Stop after this many epochs without a new best validation loss. None: run all epochs.
     after_epoch : callable, default=None
         Called with (epoch, mean loss) after each epoch: for learning curves and checkpoints.
     progress : str, default=None
@@ -85,6 +85,7 @@ def gradient_step(optimiser, loss, *, schedule=None, at_once=None):
     Parameters
     ----------
     optimiser : torch.optim.Optimizer
+        Updates the weights that it was made for.
     loss : callable
         Row numbers -> scalar tensor, the mean loss of these rows. Augmentation belongs in here.
     schedule : torch.optim.lr_scheduler.LRScheduler, default=None
@@ -149,8 +150,10 @@ def fit_rows(
         Tensors with one entry for each row. `held_out` may have no rows: then all epochs run and the last one counts.
     epochs, patience : int
         Largest number of epochs, and epochs without improvement on `held_out` before the end.
-    learning_rate, weight_decay : float
-        Of AdamW; `weight_decay` has default=0.0.
+    learning_rate : float
+        Of AdamW.
+    weight_decay : float, default=0.0
+        Of AdamW.
     batch_size : int
         Rows in a step.
     generator : torch.Generator

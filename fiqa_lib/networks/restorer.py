@@ -271,7 +271,7 @@ class Restorer(RestorerParameters):
 
 
 def similarity_of_structure(first, second):
-    """SSIM of each picture with the other of the same row: (N, S, S), (N, S, S) in 0..1 -> (N,) float64."""
+    """SSIM of each picture of `first` with that of `second` in the same row: (N, S, S) in 0..1 -> (N,) float64."""
     settings = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     return np.array([structural_similarity(a, b, **settings) for a, b in zip(first, second, strict=True)], float)
 

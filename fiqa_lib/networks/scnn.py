@@ -312,6 +312,6 @@ def pretrained(images, *, folder=None, **settings):
 
 
 def classify(network, images):
-    """Most likely distortion of each picture: (N, H, W, 3) uint8 -> (N,) int, indices into `CLASSES`."""
+    """Likeliest distortion of each of `images` by a `network`: (N, H, W, 3) uint8 -> (N,) int, places in `CLASSES`."""
     with torch.inference_mode():
         return np.array([int(network(normalise(image[None])).argmax()) for image in np.asarray(images)], int)

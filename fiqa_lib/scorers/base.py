@@ -27,7 +27,7 @@ def register(name):
     Raises
     ------
     ValueError
-        When another class bears the name already.
+        When another class has the name already.
     """
 
     def keep(cls):
@@ -90,8 +90,9 @@ class Scorer(BaseEstimator):
         Parameters
         ----------
         faces : Faces or array (N, 192, 192, 3) uint8
-        identities : sequence of N, optional
-            Who they show; taken from `Faces` by default.
+            Aligned faces.
+        identities : sequence of N, default=None
+            Who they show. None: taken from `Faces`.
 
         Returns
         -------
@@ -212,10 +213,13 @@ def fit_cached(scorer, faces, identities=None, folder=None):
     Parameters
     ----------
     scorer : Scorer
+        What is fitted.
     faces : Faces
-    identities : sequence of N, optional
-    folder : path, optional
-        Default: `cache_folder("models")`.
+        The training faces.
+    identities : sequence of N, default=None
+        Who they show. None: taken from `faces`.
+    folder : path, default=None
+        Where fitted scorers are kept. None: `cache_folder("models")`.
 
     Returns
     -------
