@@ -123,7 +123,22 @@ class Portrait:
         return similarity_transform(five, _ALIGNED_POINTS)
 
     def cut(self, matrix, width, height):
-        """(picture (height, width, 3), mask of what lies inside the photograph) after a similarity (2, 3)."""
+        """A part of the photograph.
+
+        Parameters
+        ----------
+        matrix : array (2, 3)
+            The similarity that takes the photograph to the part.
+        width : int
+            Pixels of the part.
+        height : int
+            Pixels of the part.
+
+        Returns
+        -------
+        (array (height, width, 3) uint8, array (height, width) bool)
+            The part, and what of it lies inside the photograph.
+        """
         scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))
         side = max(width, height)
         image, inner = reduce_image(self.image, matrix, scale, side) if scale < 0.5 else (self.image, matrix)

@@ -94,7 +94,8 @@ class StackedAutoencoder(TransformerMixin, BaseEstimator):
         ----------
         X : array (N, D)
             Finite numbers; N at least 2.
-        y : ignored
+        y : object, default=None
+            Ignored; it is there for scikit-learn.
         groups : sequence of N, default=None
             Who or what each row shows. Rows are held out by group, so that stopping is judged on other people.
         held_out : bool array (N,), default=None

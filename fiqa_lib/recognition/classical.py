@@ -134,7 +134,7 @@ class LbpHistograms(Recogniser):
         return _minus_chi2(a**2, b**2)
 
     def all_pairs(self, embeddings, identities, centre=None):
-        """Similarity and mated flag of every pair, as `Recogniser.all_pairs`: about 2 s for 400 faces.
+        """Similarity and mated flag of every pair, about 2 s for 400 faces; parameters as in `Recogniser.all_pairs`.
 
         Time grows with the square of the number of faces. Beyond a few thousand use
         `all_pairs(embeddings, identities, kind="euclidean")`, which one matrix product computes.

@@ -91,7 +91,21 @@ class Distilled(Scorer):
         return self.fit_features(material["features"], material["mirrored"], ensemble(self.labels(material)))
 
     def fit_features(self, features, mirrored, label):
-        """Fit the student alone: arrays (N, F), (N, F) and labels (N,), NaN where there is none."""
+        """Fit the student alone.
+
+        Parameters
+        ----------
+        features : array (N, F)
+            What the student sees of each face.
+        mirrored : array (N, F)
+            The same of its mirror image.
+        label : array (N,)
+            Higher is better. NaN: this face is left out.
+
+        Returns
+        -------
+        self
+        """
         known = ~np.isnan(label)
         x, y = np.concatenate([features[known], mirrored[known]]), np.tile(label[known], 2)
         scaler, ridge = make_pipeline(StandardScaler(), Ridge(self.alpha)).fit(x, y).named_steps.values()
@@ -106,7 +120,7 @@ class Distilled(Scorer):
         return [looked["agreement"] if name == "agreement" else known[name](*about) for name in self.taught_by]
 
     def look(self, faces, identities=None):
-        """What `fit` learns from: arrays over the training faces and their copies, in one order.
+        """What `fit` learns from: arrays over the training faces and their copies, in one order. Parameters as in `fit`.
 
         Returns
         -------

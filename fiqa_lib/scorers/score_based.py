@@ -162,7 +162,7 @@ class ScoreBasedFQA(Scorer):
         return self.fit_inputs(inputs, self.grades_of(faces, inputs.get("cnn")), _people(faces))
 
     def training_set(self, faces, identities=None):
-        """The faces that `fit` learns from: those given, at most `max_faces`, and their degraded copies."""
+        """What `fit` learns from: the faces given, at most `max_faces`, and degraded copies. Parameters as in `fit`."""
         faces = _as_faces(faces, identities)
         as_they_are = "grade" in faces.attributes or not is_clean(faces).all()
         if self.max_faces is not None and len(faces) > self.max_faces:
@@ -172,7 +172,7 @@ class ScoreBasedFQA(Scorer):
         return benchmark(faces, severities=SEVERITIES, copies=self.n_copies, random_state=self.random_state)
 
     def grades_of(self, faces, embeddings=None):
-        """The grades of a training set: (N,) str. `embeddings` as for `RecognitionRule.fit`."""
+        """The grades of a training set: (N,) str. Parameters as in `RecognitionRule.fit`."""
         if "grade" in faces.attributes:
             return faces.attributes["grade"].to_numpy(str)
         if self.grading == "severity":

@@ -353,7 +353,7 @@ class SddFiqa(Scorer):
         return self
 
     def make_labels(self, embeddings, identities, sources, clean):
-        """Labels by `against` and `scale`; arguments as for `reference_labels`.
+        """Labels by `against` and `scale`; parameters as in `reference_labels`.
 
         Returns
         -------
