@@ -69,7 +69,7 @@ def parser():
     run_.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
     run_.add_argument("--out", type=Path, default=BUILD / "run", help="folder for the executed notebook")
     run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
-    add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="mend what ruff can")
+    add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="correct what ruff can")
     add("bench", bench, "run the benchmarks and write build/benchmarks.csv")
     add("readme", readme, "write what README.md takes from the committed notebooks and benchmark tables")
     add("requirements", requirements, "write requirements*.txt from the lists of packages in pyproject.toml")

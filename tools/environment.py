@@ -25,7 +25,7 @@ FIXED = {
     "PYTHONUTF8": "1",
     "JUPYTER_PREFER_ENV_PATH": "1",  # this environment's kernel before one of the same name in the user's home
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # silences a debugger's notice on standard error
-    "MPLCONFIGDIR": str(VENV / "var" / "matplotlib"),  # the user's own matplotlibrc shall not change the figures
+    "MPLCONFIGDIR": str(VENV / "var" / "matplotlib"),  # the user's own matplotlibrc must not change the figures
 }
 
 # shared library -> (Debian and Ubuntu package, Fedora package)

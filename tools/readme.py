@@ -189,8 +189,8 @@ def benchmark():
         f"{methods.sum()} methods on the same {first.n_mated:,.0f} mated pairs of {first.n_identities:.0f} people whom "
         f"no learner saw; {first.starting_error:.1%} of the pairs fail before anything is discarded. The area up to "
         f"{BENCHMARK_LIMIT:.0%} discarded is given as a share of chance's; lower is better. The interval ends below "
-        f"chance for {below} of the methods. Neighbours in this table are not told apart by their places: the paired "
-        "differences in [notebook 18](notebooks/18_benchmark.ipynb) say which are."
+        f"chance for {below} of the methods. A place above another is no proof of being better: the paired differences "
+        "in [notebook 18](notebooks/18_benchmark.ipynb) say where the data decide."
     )
     lines = ["![Areas of all methods with 95% intervals](data/results/benchmark.png)", "", said, ""]
     lines += [

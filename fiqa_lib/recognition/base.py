@@ -223,7 +223,7 @@ class Recogniser:
         return similarity.all_pairs(embeddings, identities, kind=self.similarity, centre=centre)
 
     def features(self, faces, batch_size=None):
-        """Input of the last linear layer; parameters as in `embed`. Recognisers that are no torch networks have none."""
+        """Input of the last linear layer; parameters as in `embed`. Only torch networks have one; others raise."""
         raise DataError(self._no_network())
 
     @property

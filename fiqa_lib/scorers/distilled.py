@@ -120,7 +120,7 @@ class Distilled(Scorer):
         return [looked["agreement"] if name == "agreement" else known[name](*about) for name in self.taught_by]
 
     def look(self, faces, identities=None):
-        """What `fit` learns from: arrays over the training faces and their copies, in one order. Parameters as in `fit`.
+        """What `fit` learns from: arrays over training faces and copies, in one order. Parameters as in `fit`.
 
         Returns
         -------

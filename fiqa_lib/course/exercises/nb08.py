@@ -45,7 +45,7 @@ def gap(attempt):
             return "two answers are wanted: the difference, and whether the samples lie apart"
         difference, said = answer
         if np.isclose(difference, others.mean() - own.mean()):
-            return "own minus others: it shall be high for a good image"
+            return "own minus others: it must be high for a good image"
         if not np.isclose(difference, own.mean() - others.mean()):
             return "the difference of the two means is wanted"
         if bool(said) != apart:

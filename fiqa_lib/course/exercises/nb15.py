@@ -13,7 +13,7 @@ def quality_by_mse(attempt):
     right = -np.mean((face / 255 - restored / 255) ** 2)
     found = float(attempt(face.copy(), restored.copy()))
     if np.isclose(found, -right):
-        return "the size is right; but a face that changes much was a poor one, and higher shall be better"
+        return "the size is right; but a face that changes much was a poor one, and higher must be better"
     if np.isclose(found, right * 255**2):
         return "both pictures count from 0 to 255: bring them to 0..1 first"
     if np.isclose(found, -np.abs(face / 255 - restored / 255).mean()):
