@@ -6,8 +6,10 @@ Three lines from a photograph to a score:
     faces = fq.load_faces("photograph.jpg")
     print(fq.create_scorer("distilled").score_samples(faces))
 
-Rooms, from the bottom: `faces`, `transforms`, `data`, `recognition`, `evaluation`, `features`, `networks`, `labels`,
-`scorers`, `components`, `course`, `apps`. The course itself begins at notebooks/00_setup_and_tour.ipynb.
+Rooms, from the bottom: `fiqa_lib.faces`, `fiqa_lib.transforms`, `fiqa_lib.data`, `fiqa_lib.recognition`,
+`fiqa_lib.evaluation`, `fiqa_lib.features`, `fiqa_lib.networks`, `fiqa_lib.labels`, `fiqa_lib.scorers` (one module for
+each method), `fiqa_lib.components`, `fiqa_lib.course`, `fiqa_lib.apps`. The course begins at
+notebooks/00_setup_and_tour.ipynb.
 """
 
 from .errors import DataError, FiqaError, ImageError, WeightsError

@@ -196,3 +196,12 @@ def test_every_circle_is_named_once():
 
 def test_a_room_without_a_place_is_named(tmp_path):
     assert violations(house(tmp_path, cellar=""), SMALL_ORDER) == ["room cellar has no place in the order"]
+
+
+def test_the_house_stays_small():
+    """At most 22 rooms, and no file above 600 lines."""
+    library = Path(fiqa_lib.__file__).parent
+    rooms = [entry for entry in library.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").is_file()]
+    assert len(rooms) <= 22
+    lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in library.rglob("*.py")}
+    assert {name: n for name, n in lengths.items() if n > 600} == {}

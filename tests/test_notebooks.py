@@ -69,6 +69,7 @@ def test_api_pages(tmp_path):
     assert first.is_file()
     page = (tmp_path / "fiqa_lib" / "evaluation.html").read_text(encoding="utf-8")
     assert [name for name in evaluation.__all__ if f'id="{name}"' not in page] == []
+    assert "<strong>Blind</strong>" in (tmp_path / "fiqa_lib" / "scorers" / "faceqan.html").read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.rglob("*.html") if book.foreign(p.read_text(encoding="utf-8"))] == []
 
 

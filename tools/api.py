@@ -24,8 +24,9 @@ def build(out):
 
     options = {"docformat": "numpy", "show_source": False, "search": True}
     pdoc.render.configure(**options, footer_text=f"fiqa_lib {fiqa_lib.__version__}")
-    rooms = [f"fiqa_lib.{room.name}" for room in pkgutil.iter_modules(fiqa_lib.__path__) if room.name != "__main__"]
+    modules = [module.name for module in pkgutil.walk_packages(fiqa_lib.__path__, "fiqa_lib.")]
+    modules = [name for name in modules if "exercises" not in name and not name.endswith("__main__")]
     with warnings.catch_warnings():  # annotations that only type checkers can resolve
         warnings.simplefilter("ignore")
-        pdoc.pdoc("fiqa_lib", *rooms, "!fiqa_lib.course.exercises", output_directory=Path(out))
+        pdoc.pdoc("fiqa_lib", *modules, "!fiqa_lib.course.exercises", output_directory=Path(out))
     return Path(out) / "fiqa_lib.html"
