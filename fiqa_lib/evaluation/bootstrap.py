@@ -285,8 +285,10 @@ def two_sided_p(differences):
     return float(min(1, 2 * (1 + tail) / (len(differences) + 1)))
 
 
-def resample(similarity, mated, qualities, identity_a, identity_b, limits, options, *, stacklevel=4):
+def resample(similarity, mated, qualities, identity_a, identity_b, limits, options):
     """Curves on the data and areas of every draw, the same draws for all methods.
+
+    The warning of too few impostors points at the line that called the function that calls this one.
 
     Parameters
     ----------
@@ -296,14 +298,12 @@ def resample(similarity, mated, qualities, identity_a, identity_b, limits, optio
         Where the areas end.
     options : BootstrapOptions
         The same identities, seed and strata give the same draws, whatever the similarities.
-    stacklevel : int, default=4
-        At whose line the warning of too few impostors points: 4 is the caller of the function that calls this one.
 
     Returns
     -------
     Resampled
     """
-    given = _Given.of(similarity, mated, qualities, identity_a, identity_b, options, stacklevel + 1)
+    given = _Given.of(similarity, mated, qualities, identity_a, identity_b, options, 5)
     refit = options.refit_threshold and options.threshold is None
     areas = np.full((int(options.n_draws), len(given.methods), len(limits)), np.nan)
     for draw, times in zip(areas, given.draws(), strict=True):
@@ -341,7 +341,7 @@ def out_of_bag_areas(similarity, mated, qualities, identity_a, identity_b, *, li
     if {"refit_threshold", "convention", "population"} & set(options):
         raise DataError("out-of-bag areas are those of pairs at the fixed threshold of all people")
     options = BootstrapOptions(**options, refit_threshold=False)
-    given = _Given.of(similarity, mated, qualities, identity_a, identity_b, options, 3)
+    given = _Given.of(similarity, mated, qualities, identity_a, identity_b, options, 4)
     areas = np.full((2, len(given.methods), int(options.n_draws)), np.nan)
     for draw, times in enumerate(given.draws()):
         left_out = (times == 0).astype(np.int64)
