@@ -1,12 +1,13 @@
 """Where faces, pairs and scores come from: the bundled faces, folders, published sets, protocols and score files.
 
 `tables` reads all text. `folders` makes faces of image files, `orl` the faces and the benchmark of the course;
-`published` and `opinion_sets` read what others publish; `pairs`, `bin_files` and `score_files` read protocols and
-scores; `training_sets` and `non_faces` make what learners train on.
+`published` and `opinion_sets` read what others publish, `lfw` the people of LFW by role; `pairs`, `bin_files` and
+`score_files` read protocols and scores; `training_sets` and `non_faces` make what learners train on.
 """
 
 from .bin_files import read_insightface_bin
 from .folders import REPORT, Loaded, load_files, load_folder
+from .lfw import LfwPeople, lfw_folders, lfw_roles, load_lfw_people, official_pairs, people_pairs
 from .non_faces import FACELESS, non_faces
 from .opinion_sets import crops, load_koniq10k, load_live_challenge
 from .orl import Benchmark, benchmark_pairs, load, load_orl, orl_d, split_by_identity
@@ -45,6 +46,7 @@ __all__ = [
     "REPORT",
     "Benchmark",
     "CentralFace",
+    "LfwPeople",
     "Loaded",
     "PairIndices",
     "PairSet",
@@ -55,6 +57,8 @@ __all__ = [
     "identified",
     "identities_of_pairs",
     "is_clean",
+    "lfw_folders",
+    "lfw_roles",
     "load",
     "load_adience",
     "load_agedb30",
@@ -66,16 +70,19 @@ __all__ = [
     "load_folder",
     "load_koniq10k",
     "load_lfw",
+    "load_lfw_people",
     "load_live_challenge",
     "load_orl",
     "load_pairs_csv",
     "load_scface",
     "load_xqlfw",
     "non_faces",
+    "official_pairs",
     "orl_d",
     "pair_indices",
     "pair_qualities",
     "pairs_of_faces",
+    "people_pairs",
     "photographs",
     "read_crfiqa_pairs",
     "read_insightface_bin",

@@ -1,7 +1,8 @@
 """How quality scores are judged: verification errors, the error-versus-discard curve, intervals, comparisons, fairness.
 
 `evaluation.edc` and `evaluation.fairness` are functions; import their modules' other names by
-`from fiqa_lib.evaluation.edc import ...`.
+`from fiqa_lib.evaluation.edc import ...`. What the whole course judges by is in `evaluation.protocol`; what a score
+means, in `evaluation.calibration`.
 """
 
 from .bootstrap import BootstrapOptions, Interval, bootstrap_areas, bootstrap_pauc, compare

@@ -9,10 +9,15 @@ Weighting a pair by the product of its two identities' multiplicities is the pig
 Owen & Eckles (2012, "Bootstrapping data arrays of arbitrary order"), mildly conservative; for face verification,
 Fogliato, Patil & Perona (2024, IJCV) examine this and its relatives. Drawing subjects rather than comparisons is the
 subsets bootstrap of Bolle, Ratha & Pankanti (2004).
+
+Two ways to keep the luck of the starting error out of an interval: the oracle-scaled area (`kind="oracle"`) divides by
+what each draw allows, and `strata="errors"` draws people with and without failing pairs apart, so that each draw has
+as many of them as the data. `out_of_bag_areas` gives the areas on those who were not drawn, for the winner's curse.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import NamedTuple
@@ -51,6 +56,9 @@ class BootstrapOptions(EdcOptions):
         The share of draws inside the interval.
     random_state : int or numpy Generator, default=0
         The same identities and the same seed give the same draws for every method, whatever the order of the rows.
+    strata : {None, "errors"} or mapping of person to label, default=None
+        Draw people within groups, as many of each as there are; None draws from all. "errors": the groups of
+        `error_strata`.
     fmr, threshold, convention, pair_quality, population, on_missing, image_a, image_b
         As for `edc`. `compat` is refused.
 
@@ -67,6 +75,7 @@ class BootstrapOptions(EdcOptions):
     n_draws: int = 1000
     confidence: float = 0.95
     random_state: int | np.random.Generator = 0
+    strata: str | Mapping | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,6 +90,8 @@ class BootstrapOptions(EdcOptions):
             raise DataError(f"n_draws must be at least 2, got {self.n_draws}")
         if not 0 < self.confidence < 1:
             raise DataError(f"confidence is a share between 0 and 1, got {self.confidence}")
+        if not (self.strata in (None, "errors") if isinstance(self.strata, str | None) else True):
+            raise DataError(f"strata must be None, 'errors' or a mapping of person to label, got {self.strata!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +148,7 @@ def bootstrap_pauc(similarity, mated, quality_a, quality_b, identity_a, identity
     """
     options = BootstrapOptions(**options)
     people = identity_a, identity_b
-    resampled = _resample(similarity, mated, {"score": (quality_a, quality_b)}, *people, [limit], options)
+    resampled = resample(similarity, mated, {"score": (quality_a, quality_b)}, *people, [limit], options)
     return resampled.interval("score", 0, limit)
 
 
@@ -162,7 +173,7 @@ def bootstrap_areas(similarity, mated, qualities, identity_a, identity_b, *, lim
         `starting_error`, `n_mated`, `n_missing`, `n_draws`, `n_invalid`, `n_identities`.
     """
     options = BootstrapOptions(**options)
-    resampled = _resample(similarity, mated, qualities, identity_a, identity_b, limits, options)
+    resampled = resample(similarity, mated, qualities, identity_a, identity_b, limits, options)
     rows = []
     for (name, curve), (place, limit) in product(resampled.curves.items(), enumerate(limits)):
         interval = resampled.interval(name, place, limit)
@@ -204,7 +215,7 @@ def compare(similarity, mated, qualities, identity_a, identity_b, *, reference=N
     if reference is not None and reference not in names:
         raise DataError(f"the reference {reference!r} is not among the methods {names}")
     options = BootstrapOptions(**options)
-    resampled = _resample(similarity, mated, qualities, identity_a, identity_b, limits, options)
+    resampled = resample(similarity, mated, qualities, identity_a, identity_b, limits, options)
     couples = combinations(names, 2) if reference is None else ((n, reference) for n in names if n != reference)
     rows = []
     for (one, other), (place, limit) in product(couples, enumerate(limits)):
@@ -217,17 +228,28 @@ def compare(similarity, mated, qualities, identity_a, identity_b, *, reference=N
 
 
 def _odds(differences):
-    differences = differences[~np.isnan(differences)]
-    tail = min(np.sum(differences >= 0), np.sum(differences <= 0))
-    return {
-        "probability_better": float(np.mean(differences < 0) + np.mean(differences == 0) / 2),
-        "p_value": float(min(1, 2 * (1 + tail) / (len(differences) + 1))),
-    }
+    valid = differences[~np.isnan(differences)]
+    better = float(np.mean(valid < 0) + np.mean(valid == 0) / 2)
+    return {"probability_better": better, "p_value": two_sided_p(differences)}
 
 
-class _Resampled(NamedTuple):
-    curves: dict  # name -> EDC on the data
-    draws: dict  # name -> array (draws, limits) of areas
+class Resampled(NamedTuple):
+    """Curves on the data, and the areas of every draw of people.
+
+    Attributes
+    ----------
+    curves : dict of name to EDC
+        On all people.
+    draws : dict of name to array (draws, limits)
+        Areas; NaN where a draw has none.
+    n_identities : int
+        People drawn from.
+    options : BootstrapOptions
+        As they were given.
+    """
+
+    curves: dict
+    draws: dict
     n_identities: int
     options: BootstrapOptions
 
@@ -240,55 +262,174 @@ class _Resampled(NamedTuple):
         estimate, draws = self.area(name, limit), self.draws[name][:, place]
         if reference is not None:
             estimate, draws = estimate - self.area(reference, limit), draws - self.draws[reference][:, place]
-        invalid = int(np.isnan(draws).sum())
-        if invalid > len(draws) - 2:
-            raise DataError(
-                f"{invalid} of {len(draws)} draws have no value: too few identities with mated and impostor pairs, or "
-                "no error at the start"
-            )
-        confidence = self.options.confidence
-        low, high = np.nanquantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-        spread = float(np.nanstd(draws, ddof=1))
-        return Interval(estimate, float(low), float(high), spread, confidence, self.n_identities, invalid, draws)
+        return percentile_interval(estimate, draws, self.options.confidence, self.n_identities)
 
 
-def _resample(similarity, mated, qualities, identity_a, identity_b, limits, options):
+def percentile_interval(estimate, draws, confidence, n_identities):
+    """The `Interval` of a number from its value on the data and in each draw (NaN where it has none)."""
+    invalid = int(np.isnan(draws).sum())
+    if invalid > len(draws) - 2:
+        raise DataError(
+            f"{invalid} of {len(draws)} draws have no value: too few identities with mated and impostor pairs, or "
+            "no error at the start"
+        )
+    low, high = np.nanquantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    spread = float(np.nanstd(draws, ddof=1))
+    return Interval(estimate, float(low), float(high), spread, confidence, n_identities, invalid, draws)
+
+
+def two_sided_p(differences):
+    """The p-value of no difference, by draws (NaN is left out): 2 (1 + the smaller tail) / (draws + 1), at most 1."""
+    differences = differences[~np.isnan(differences)]
+    tail = min(np.sum(differences >= 0), np.sum(differences <= 0))
+    return float(min(1, 2 * (1 + tail) / (len(differences) + 1)))
+
+
+def resample(similarity, mated, qualities, identity_a, identity_b, limits, options):
     """Curves on the data and areas of every draw, the same draws for all methods.
 
-    The warning of too few impostors points at the line that called the public function.
+    The warning of too few impostors points at the line that called the function that calls this one.
+
+    Parameters
+    ----------
+    similarity, mated, qualities, identity_a, identity_b
+        As for `bootstrap_areas`.
+    limits : sequence of float
+        Where the areas end.
+    options : BootstrapOptions
+        The same identities, seed and strata give the same draws, whatever the similarities.
+
+    Returns
+    -------
+    Resampled
     """
-    similarity = as_scores(similarity, "similarity")
-    mated = as_flags(mated, len(similarity))
-    people_a, people_b, people = _numbered_people(identity_a, identity_b, mated)
-    if options.on_missing == "drop":
-        keep, qualities = _complete(qualities, len(mated))
-        similarity, mated, people_a, people_b = (x[keep] for x in (similarity, mated, people_a, people_b))
-        if options.image_a is not None:
-            images = {side: np.asarray(getattr(options, side))[keep] for side in ("image_a", "image_b")}
-            options = replace(options, **images)
-    pairs = {name: checked_pairs(similarity, mated, *both, options) for name, both in qualities.items()}
-    curves = {name: curve_of(one, options) for name, one in pairs.items()}
-    threshold = next(iter(curves.values())).threshold
-    warn_if_few(threshold, stacklevel=4)
-    methods = [SortedPairs(one, options.population) for one in pairs.values()]
-    first = next(iter(pairs.values()))
-    image_people = None  # whom each image shows
-    if first.image_a is not None:
-        image_people = np.empty(len(first.image_quality), np.int64)
-        image_people[first.image_a], image_people[first.image_b] = people_a, people_b
+    given = _Given.of(similarity, mated, qualities, identity_a, identity_b, options, 5)
     refit = options.refit_threshold and options.threshold is None
-    rng = np.random.default_rng(options.random_state)
-    areas = np.full((int(options.n_draws), len(methods), len(limits)), np.nan)
-    for draw in areas:
-        times = np.bincount(rng.integers(people, size=people), minlength=people)
-        pair = np.where(mated, times[people_a], times[people_a] * times[people_b])
-        image = None if image_people is None else times[image_people]
-        if not pair[mated].any() or (refit and not pair[~mated].any()):
+    areas = np.full((int(options.n_draws), len(given.methods), len(limits)), np.nan)
+    for draw, times in zip(areas, given.draws(), strict=True):
+        pair = np.where(given.mated, times[given.people_a], times[given.people_a] * times[given.people_b])
+        image = None if given.image_people is None else times[given.image_people]
+        if not pair[given.mated].any() or (refit and not pair[~given.mated].any()):
             continue
-        start = methods[0].fit(options.fmr, pair) if refit else threshold
-        for method, row in zip(methods, draw, strict=True):
+        start = given.methods[0].fit(options.fmr, pair) if refit else given.threshold
+        for method, row in zip(given.methods, draw, strict=True):
             row[:] = _weighted_areas(method, start, (pair, image), limits, options)
-    return _Resampled(curves, {name: areas[:, i] for i, name in enumerate(curves)}, people, options)
+    return Resampled(given.curves, {name: areas[:, i] for i, name in enumerate(given.curves)}, given.people, options)
+
+
+def out_of_bag_areas(similarity, mated, qualities, identity_a, identity_b, *, limit=0.2, **options):
+    """Areas on the people of each draw, and on those whom the draw left out (about 37% of them).
+
+    Whoever chooses the best of many methods on some people gets a number that is too good. Here the choice can be made
+    on the people drawn and judged on the others, again and again. The decision threshold stays that of all people: it
+    belongs to the recogniser, not to the choice.
+
+    Parameters
+    ----------
+    similarity, mated, qualities, identity_a, identity_b
+        As for `bootstrap_areas`.
+    limit : float in [0, 1], default=0.2
+        Where the areas end.
+    **options
+        See `BootstrapOptions`; `refit_threshold`, `convention="refit"` and `population="images"` are refused.
+
+    Returns
+    -------
+    (dict of name to array (draws,), dict of name to array (draws,))
+        On the drawn, and on those left out. NaN where there is nothing to measure.
+    """
+    if {"refit_threshold", "convention", "population"} & set(options):
+        raise DataError("out-of-bag areas are those of pairs at the fixed threshold of all people")
+    options = BootstrapOptions(**options, refit_threshold=False)
+    given = _Given.of(similarity, mated, qualities, identity_a, identity_b, options, 4)
+    areas = np.full((2, len(given.methods), int(options.n_draws)), np.nan)
+    for draw, times in enumerate(given.draws()):
+        left_out = (times == 0).astype(np.int64)
+        for side, people in enumerate((times, left_out)):
+            pair = np.where(given.mated, people[given.people_a], 0)
+            if pair.any():
+                for place, method in enumerate(given.methods):
+                    areas[side, place, draw] = _weighted_areas(method, given.threshold, (pair, None), [limit], options)[
+                        0
+                    ]
+    return tuple(dict(zip(given.curves, side, strict=True)) for side in areas)
+
+
+def error_strata(similarity, mated, identity_a, threshold):
+    """People in groups by how many of their mated pairs fail: none, up to the median of those who fail, more.
+
+    Parameters
+    ----------
+    similarity, mated, identity_a : array (P,)
+        As for `bootstrap_pauc`. Who is in no mated pair is in no group.
+    threshold : float
+        A mated pair below it fails.
+
+    Returns
+    -------
+    dict of person to {0, 1, 2}
+    """
+    people, whose = np.unique(np.asarray(identity_a)[mated], return_inverse=True)
+    failing = np.bincount(whose, np.asarray(similarity)[mated] < float(threshold), minlength=len(people))
+    middle = np.median(failing[failing > 0]) if failing.any() else 0
+    labels = np.where(failing == 0, 0, np.where(failing <= middle, 1, 2))
+    return dict(zip(people.tolist(), labels.tolist(), strict=True))
+
+
+class _Given(NamedTuple):
+    """All that the draws are made from, checked and sorted once."""
+
+    mated: np.ndarray
+    people_a: np.ndarray
+    people_b: np.ndarray
+    people: int
+    methods: list  # SortedPairs, one for each curve
+    curves: dict
+    threshold: float
+    image_people: np.ndarray | None  # whom each image shows
+    groups: list  # people who are drawn together, as arrays of their numbers
+    options: BootstrapOptions
+
+    @classmethod
+    def of(cls, similarity, mated, qualities, identity_a, identity_b, options, stacklevel):
+        similarity = as_scores(similarity, "similarity")
+        mated = as_flags(mated, len(similarity))
+        people_a, people_b, names = _numbered_people(identity_a, identity_b, mated)
+        if options.on_missing == "drop":
+            keep, qualities = _complete(qualities, len(mated))
+            similarity, mated, people_a, people_b = (x[keep] for x in (similarity, mated, people_a, people_b))
+            if options.image_a is not None:
+                images = {side: np.asarray(getattr(options, side))[keep] for side in ("image_a", "image_b")}
+                options = replace(options, **images)
+        pairs = {name: checked_pairs(similarity, mated, *both, options) for name, both in qualities.items()}
+        curves = {name: curve_of(one, options) for name, one in pairs.items()}
+        threshold = next(iter(curves.values())).threshold
+        warn_if_few(threshold, stacklevel=stacklevel)
+        methods = [SortedPairs(one, options.population) for one in pairs.values()]
+        first = next(iter(pairs.values()))
+        image_people = None
+        if first.image_a is not None:
+            image_people = np.empty(len(first.image_quality), np.int64)
+            image_people[first.image_a], image_people[first.image_b] = people_a, people_b
+        labels = options.strata
+        if labels is None:
+            groups = [np.arange(len(names))]
+        else:
+            if isinstance(labels, str):
+                labels = error_strata(similarity, mated, np.asarray(names)[people_a], threshold)
+            of_people, _ = pd.factorize(np.array([str(labels.get(name)) for name in names]), sort=True)
+            groups = [np.flatnonzero(of_people == group) for group in range(of_people.max() + 1)]
+        people = len(names)
+        return cls(mated, people_a, people_b, people, methods, curves, threshold, image_people, groups, options)
+
+    def draws(self):
+        """How often each person counts, for one draw after the other."""
+        rng = np.random.default_rng(self.options.random_state)
+        for _ in range(int(self.options.n_draws)):
+            times = np.zeros(self.people, np.int64)
+            for group in self.groups:
+                times[group] = np.bincount(rng.integers(len(group), size=len(group)), minlength=len(group))
+            yield times
 
 
 def _weighted_areas(method, threshold, weights, limits, options):
@@ -302,7 +443,10 @@ def _weighted_areas(method, threshold, weights, limits, options):
 
 
 def _numbered_people(identity_a, identity_b, mated):
-    """Identities as numbers, given by their sorted names, so that draws do not depend on the order of the rows."""
+    """Identities as numbers, given by their sorted names, so that draws do not depend on the order of the rows.
+
+    Returns the numbers of both sides, and the names.
+    """
     for values, name in ((identity_a, "identity_a"), (identity_b, "identity_b")):
         if np.shape(values) != mated.shape:
             raise DataError(
@@ -321,7 +465,7 @@ def _numbered_people(identity_a, identity_b, mated):
         )
     if len(names) < 2:
         raise DataError("a bootstrap over identities takes at least two of them")
-    return a, b, len(names)
+    return a, b, list(names)
 
 
 def _complete(qualities, n):
