@@ -443,8 +443,10 @@ SDD_LABELS = (
     option(
         "--id-key-index", "which part of a line names the person; -1 is the file", type=int, default=-2, metavar="I"
     ),
+    flag("--text", "also labels.txt and score_0.txt ... beside the table, lines `name label`"),
     option("--feature-root", "embeddings, one .npy an image; missing ones are made", type=Path, metavar="FOLDER"),
     option("--load-feature", "only read embeddings, make none from images (default: False)", **SWITCH),
+    ("-load-feature", SWITCH | {"dest": "load_feature", "help": argparse.SUPPRESS}),  # as the original spells it
     option("--features", "embeddings as one array, row i for line i", type=Path, metavar="FILE.npy"),
     *RECOGNISER,
     FALLBACK,

@@ -50,8 +50,9 @@ class Cafi(Scorer):
     Parameters
     ----------
     gate : float or None, default=0.7
-        The least probability (0..1; or what `calibration` makes of it) that passes; None: no gate. With dlib on degraded bundled faces 0.7 refuses about
-        one in eight (notebook 14), and 0.5 none: there SER-FIQ knows too little to say that a match is unlikely.
+        The least probability (0..1; or what `calibration` makes of it) that passes; None: no gate. With dlib on
+        degraded bundled faces 0.7 refuses about one in eight (notebook 14), and 0.5 none: there SER-FIQ knows too
+        little to say that a match is unlikely.
     region : {"hull", "ellipse", "mean", None}, default="hull"
         What is kept of the face: see `masking`. "mean" is one hull for all, that of the training people's mean
         landmarks; None: no mask. Both are controls.
