@@ -173,6 +173,8 @@ SCORE = (
     option("--plot", "draw the best and the worst faces; of a video, a timeline", type=Path, metavar="SHEET.jpg"),
     option("--best", "video: how many of the best frames to write to --best-dir", type=int, default=0),
     option("--best-dir", "video: the folder for the best frames", type=Path, metavar="DIR"),
+    option("--masks", "cafi: the folder for the masked faces", type=Path, metavar="DIR"),
+    option("--cafi-tables", "cafi: the folder for serfiq.csv, Degree.csv and dbcnn.csv", type=Path, metavar="DIR"),
     FALLBACK,
     RESTART,
     STRICT,
@@ -190,6 +192,10 @@ def score(arguments):
     scorer = _scorer(arguments, progress=not arguments.no_progress)
     options = {name: getattr(arguments, name) for name in ("fallback", "restart")}
     options["progress"] = not arguments.no_progress
+    if arguments.masks or arguments.cafi_tables:
+        from .apps import cafi_files
+
+        cafi_files.check(None if film else scorer)
     if film is not None:
         return _score_video(arguments, film, scorer, options)
     write = photographs.write_quality if arguments.format == "faceqgen" else write_csv
@@ -197,6 +203,11 @@ def score(arguments):
     table = photographs.score_files(photographs.list_inputs(arguments.inputs), scorer, arguments.out, **options)
     if arguments.plot:
         photographs.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
+    masks = None
+    if arguments.masks:
+        masks = cafi_files.write_masks(table, scorer, arguments.masks, fallback=arguments.fallback)
+    if arguments.cafi_tables:
+        cafi_files.write_tables(table, arguments.cafi_tables, masks)
     print(f"{len(table)} inputs: {_counts(table['status'])}. Written: {arguments.out}")
 
 
@@ -432,8 +443,10 @@ SDD_LABELS = (
     option(
         "--id-key-index", "which part of a line names the person; -1 is the file", type=int, default=-2, metavar="I"
     ),
+    flag("--text", "also labels.txt and score_0.txt ... beside the table, lines `name label`"),
     option("--feature-root", "embeddings, one .npy an image; missing ones are made", type=Path, metavar="FOLDER"),
     option("--load-feature", "only read embeddings, make none from images (default: False)", **SWITCH),
+    ("-load-feature", SWITCH | {"dest": "load_feature", "help": argparse.SUPPRESS}),  # as the original spells it
     option("--features", "embeddings as one array, row i for line i", type=Path, metavar="FILE.npy"),
     *RECOGNISER,
     FALLBACK,

@@ -169,6 +169,12 @@ def gist(picture, blocks=4, orientations=(8, 8, 8, 8)):
     -------
     array (channels, filters, blocks, blocks) float32
         Filters in the order of `gabor_bank`; blocks by rows.
+
+    Notes
+    -----
+    The order is not that of the C code lear-gist, which lists blocks by columns and turns the other way: its filter m
+    of a scale with n orientations is filter (n - m) mod n here. Rearrange before a model that was trained on its
+    vectors sees these: swap the last two axes, and the filters of each scale as said.
     """
     clear = prefilter(picture)
     side, channels = clear.shape[0], clear.shape[2]

@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from fiqa_lib.cli import main
-from fiqa_lib.data import split_by_identity
-from fiqa_lib.errors import DataError
-from fiqa_lib.faces import Faces, extract_faces, masking, write_image
+from fiqa_lib.data import load_files, split_by_identity
+from fiqa_lib.errors import DataError, WeightsError
+from fiqa_lib.faces import Faces, extract_faces, masking, read_image, write_image
+from fiqa_lib.scorers import SCORERS
 from fiqa_lib.scorers.cafi import Cafi, calibrate_gate
 from fiqa_lib.scorers.ser_fiq import SerFiq
 from fiqa_lib.transforms import benchmark, degrade
@@ -95,7 +97,7 @@ def test_no_faces_give_an_empty_table(fitted, people):
 
 
 def test_landmarks_that_no_head_explains_cost_the_pose_only(fitted, people, monkeypatch):
-    def refuse(points, size):
+    def refuse(points, size, nose):
         raise DataError("no pose")
 
     monkeypatch.setattr(masking, "head_pose", refuse)
@@ -179,6 +181,13 @@ def test_no_gate_without_people(people):
         ({"region": "nose"}, "region 'nose'"),
         ({"fill": "red"}, "fill"),
         ({"train_on": "x"}, "train_on"),
+        ({"nose": 31}, "nose 31"),
+        ({"size": 100}, "from 112"),
+        ({"calibration": "none"}, "calibration"),
+        ({"calibration": (130,)}, "calibration"),
+        ({"calibration": (-130, 0.88)}, "calibration"),
+        ({"judge": "wobble"}, "learn nothing: .*sharpness"),
+        ({"judge": "dbcnn"}, "fitted scorer"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(people, settings, word):
@@ -202,3 +211,110 @@ def test_command_line_says_gate_and_pose(fitted, orl_images, tmp_path):
     )
     assert table.reason[1:].notna().all() and "80 x 90" in table.reason[1]
     assert table.loc[0, ["gate", "yaw", "pitch", "roll"]].notna().all()
+
+
+# --- as the original is written
+
+
+def test_a_given_calibration_and_a_raw_threshold(fitted, mixed):
+    raw = SerFiq(fitted.n_passes, random_state=0).score_samples(mixed)
+    for middle in (0.88, float(np.median(raw))):  # the first is SER-FIQ's own; no face passes it with dlib's network
+        curve = 1 / (1 + np.exp(-130 * (raw - middle)))
+        given = with_settings(fitted, calibration=(130, middle), gate=0.5)
+        np.testing.assert_allclose(given.gate_values(mixed), curve, rtol=1e-9)
+        np.testing.assert_array_equal(given.assess(mixed).status == "ok", curve >= 0.5)
+    plain = with_settings(fitted, calibration="raw", gate=float(np.median(raw)))
+    np.testing.assert_array_equal(plain.gate_values(mixed), raw)
+    np.testing.assert_array_equal(plain.assess(mixed).status == "ok", raw >= np.median(raw))
+    assert (plain.score_samples(mixed)[raw < np.median(raw)] < 0).all()
+
+
+def test_with_curve_and_judge_given_nothing_has_to_be_learned_from_people(people, mixed, tmp_path):
+    """Faces without identities are enough, and the judge sees what is on black."""
+    faces = people[0][:6]
+    unknown = Faces(faces.images, [""] * 6, faces.names)
+    middle = float(np.median(SerFiq(20, random_state=0).score_samples(mixed)))
+    settings = {"gate": 0.5, "calibration": (130, middle), "judge": "sharpness", "n_passes": 20, "min_size": 64}
+    cafi = Cafi(**settings).fit(unknown)
+    assert cafi.dbcnn_ is None and cafi.calibration_ is None
+    table, judge = cafi.assess(mixed), SCORERS["sharpness"]()
+    passed = (table.status == "ok").to_numpy()
+    assert passed.any()
+    np.testing.assert_allclose(table.score[passed], judge.score_samples(masking.masked_crops(mixed[passed])))
+    again = Cafi.load(cafi.save(tmp_path / "cafi.npz"))
+    np.testing.assert_array_equal(again.score_samples(mixed), cafi.score_samples(mixed))
+    with pytest.raises(WeightsError, match="hand in the same one, calibration"):
+        Cafi.load(tmp_path / "cafi.npz", calibration="learned")
+    with pytest.raises(WeightsError, match="hand in the same one, judge"):
+        Cafi.load(tmp_path / "cafi.npz", judge="contrast")
+
+
+def test_a_judge_of_negative_scores_keeps_its_order_above_the_refused(fitted, mixed):
+    judge = SCORERS["view-agreement"]()
+    middle = float(np.median(fitted.gate_values(mixed)))
+    own = clone(fitted).set_params(judge=judge, gate=middle, calibration="learned")
+    own.calibration_, own.dbcnn_, own.mean_points_ = fitted.calibration_, None, fitted.mean_points_
+    table, scores = own.assess(mixed), own.score_samples(mixed)
+    passed = (table.status == "ok").to_numpy()
+    assert (table.score[passed] < 0).all() and scores[~passed].max() < 0 < scores[passed].min()
+    np.testing.assert_array_equal(np.argsort(scores[passed]), np.argsort(table.score[passed]))
+
+
+def test_a_learned_judge_is_known_again_by_what_it_learned(people, fitted, mixed, tmp_path):
+    judge = fitted.dbcnn_
+    cafi = Cafi(judge=judge, calibration="raw", gate=None, n_passes=5).fit(people[0][:4])
+    expected = judge.score_samples(masking.masked_crops(mixed))
+    np.testing.assert_array_equal(cafi.score_samples(mixed), expected)
+    path = cafi.save(tmp_path / "cafi.npz")
+    np.testing.assert_array_equal(Cafi.load(path, judge=judge).score_samples(mixed), expected)
+    other = SCORERS["dbcnn"](**judge.get_params())
+    changed = judge.get_state()
+    other.set_state(changed | {name: value * 1.01 for name, value in changed.items() if name.endswith("linear.bias")})
+    for wrong in (None, other):
+        with pytest.raises(WeightsError, match="judge"):
+            Cafi.load(path, judge=wrong)
+    frozen = clone(Cafi(judge=FrozenEstimator(judge), calibration="raw", gate=None)).fit(people[0][:4])
+    np.testing.assert_array_equal(frozen.score_samples(mixed), expected)
+
+
+def test_size_and_nose_are_parameters(fitted, people):
+    faces = people[1][:2]
+    small = with_settings(fitted, size=192, gate=None)
+    np.testing.assert_array_equal(small.masked(faces), masking.masked_crops(faces, size=192))
+    assert [p.shape for p in small.pictures(faces)] == [(192, 192, 3)] * 2
+    assert (small.masked(faces) != fitted.masked(faces)).any()
+    pitch = [with_settings(fitted, nose=nose, gate=None, min_size=0).assess(faces).pitch for nose in (30, 33)]
+    assert (pitch[0] - pitch[1] > 5).all()
+    whole = next(with_settings(fitted, region=None).pictures(faces))
+    np.testing.assert_array_equal(whole, masking.enlarged(faces.images[0]))
+
+
+def test_command_line_writes_masks_and_the_tables_of_the_original(fitted, orl_images, tmp_path, capsys):
+    model = fitted.save(tmp_path / "cafi.npz")
+    for name, picture in (("one/a.png", orl_images[0]), ("two/a.png", orl_images[1]), ("b.png", orl_images[2])):
+        write_image(tmp_path / "photos" / name, np.repeat(np.repeat(picture, 2, 0), 2, 1))
+    write_image(tmp_path / "photos" / "c.png", np.full((200, 200, 3), 50, np.uint8))
+    given = ["score", str(tmp_path / "photos"), "--out", str(tmp_path / "s.csv"), "--no-progress", "--method"]
+    extra = ["--masks", str(tmp_path / "masks"), "--cafi-tables", str(tmp_path / "tables")]
+    with_model = [*given, "cafi", "--model", str(model), "--param", "size=224"]
+    gates = pd.Series(dtype=float)
+    for gate in ("None", "0.999999"):
+        assert main([*with_model, "--param", f"gate={gate}", "--restart", *extra]) == 0
+        table = pd.read_csv(tmp_path / "s.csv")
+        first, degree, last = (pd.read_csv(tmp_path / "tables" / f"{n}.csv") for n in ("serfiq", "Degree", "dbcnn"))
+        passed = table[table.score.notna()]
+        assert list(first) == ["img_path", "serfiq_score"] and list(last) == ["img_name", "score"]
+        assert first.serfiq_score.is_monotonic_decreasing and len(first) == 3
+        assert degree.img_path.tolist() == passed.path.tolist() and len(last) == len(passed)
+        gates = table.gate
+        if gate == "None":
+            assert last.img_name.tolist() == ["b.png", "a.png", "a-2.png"]
+            np.testing.assert_allclose(last.score, passed.score)
+            np.testing.assert_allclose(degree[["yaw", "pitch", "roll"]], passed[["yaw", "pitch", "roll"]])
+            for path, photograph in zip(degree.masked_path, degree.img_path, strict=True):
+                faces = load_files([photograph]).faces
+                expected = masking.masked_picture(faces.images[0], masking.crop_landmarks(faces)[0], size=224)
+                np.testing.assert_array_equal(read_image(path), expected)
+    assert gates.notna().sum() == 3
+    assert main([*given, "sharpness", *extra]) == 1
+    assert "--method cafi" in capsys.readouterr().err

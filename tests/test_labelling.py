@@ -14,7 +14,8 @@ import pytest
 
 from fiqa_lib.apps.labelling import label_files
 from fiqa_lib.apps.labelling_run import Run
-from fiqa_lib.cli import main
+from fiqa_lib.cli import main, parser
+from fiqa_lib.data.score_files import read_scores
 from fiqa_lib.errors import DataError
 from fiqa_lib.labels import sdd_labels, sdd_labels_exact
 from fiqa_lib.labels.sdd import SCALES, scaled_repeats
@@ -272,6 +273,70 @@ def test_load_feature_takes_a_word_as_the_program_it_is_named_after(small, capsy
     assert (folder / "True.csv").read_bytes() == (folder / "False.csv").read_bytes()
     with pytest.raises(SystemExit):
         main([str(x) for x in [*command, "--score-dst", "x.csv", "--load-feature", "maybe"]])
+
+
+def test_one_dash_is_enough_as_the_original_spells_it(small):
+    folder, names, embeddings = small
+    written_out(folder / "emb", names, embeddings)
+    command = ["sdd-labels", "--image-list-file", folder / "list.txt", "--feature-root", folder / "emb"]
+    command += ["--process-num", 1, "--no-progress", "--id-key-index", -2, "--fix-num", 5, "--repeats", 2]
+    for name, option in (("one.csv", ["-load-feature", "True"]), ("two.csv", ["--load-feature"])):
+        assert main([str(x) for x in [*command, "--score-dst", folder / name, *option]]) == 0
+    assert (folder / "one.csv").read_bytes() == (folder / "two.csv").read_bytes()
+    assert parser().parse_args(["sdd-labels", "--score-dst", "x", "-load-feature"]).load_feature is True
+    assert parser().parse_args(["sdd-labels", "--score-dst", "x", "-load-feature", "False"]).load_feature is False
+    assert parser().parse_args(["sdd-labels", "--score-dst", "x"]).load_feature is False
+
+
+@pytest.mark.parametrize("root", ["", "/data/src/"])
+def test_a_layout_with_a_folder_below_the_person_is_said_with_the_index_that_is_meant(root, small, capsys):
+    """The original's lists are person/feature/x.npy: read with -2, all images would be one person, "feature"."""
+    folder, names, embeddings = small
+    lines = [f"{root}{name.split('/')[0]}/feature/{name.split('/')[1][:-4]}.npy" for name in names]
+    reference = labelled(folder)
+    (folder / "list.txt").write_text("".join(f"{line}\n" for line in lines))
+    command = ["sdd-labels", "--image-list-file", folder / "list.txt", "--features", folder / "all.npy"]
+    command = [str(x) for x in [*command, "--process-num", 1, "--no-progress", "--score-dst", folder / "deep.csv"]]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "list.txt: part -2 of every line is 'feature'" in said and "--id-key-index -3" in said
+    assert not (folder / "deep.csv").exists()
+    assert main([*command, "--id-key-index", "-3"]) == 0  # the remedy, as it stands: nothing is in its way
+    table = pd.read_csv(folder / "deep.csv", keep_default_na=False)
+    assert table["identity"].tolist() == reference["identity"].tolist()
+    assert (table["status"] == reference["status"]).all()
+
+
+def test_one_person_in_all_lines_is_not_taken_for_another_layout(tmp_path):
+    for lines in ([f"a/{i}.jpg" for i in range(4)], [f"feature/{i}.jpg" for i in range(4)], [f"{i}.jpg" for i in "ab"]):
+        (tmp_path / "list.txt").write_text("\n".join(lines))
+        np.save(tmp_path / "all.npy", np.eye(len(lines), dtype=np.float32))
+        with pytest.raises(DataError, match="at least two people"):
+            label_files(
+                tmp_path / "x.csv",
+                image_list_file=tmp_path / "list.txt",
+                features=tmp_path / "all.npy",
+                process_num=1,
+                restart=True,
+            )
+
+
+def test_text_files_as_the_original_writes_them(small):
+    folder, names, embeddings = small
+    table = labelled(folder, n_repeats=3, text=True)
+    good = table[table["status"] == "ok"]
+    assert 0 < len(good) < len(table)
+    columns = {"labels": "label", **{f"score_{i}": f"repeat_{i + 1:02d}" for i in range(3)}}
+    for name, column in columns.items():
+        lines = (folder / f"{name}.txt").read_text().splitlines()
+        assert [line.rpartition(" ")[0] for line in lines] == good["name"].tolist()
+        np.testing.assert_allclose([float(line.split()[-1]) for line in lines], good[column].astype(float))
+    assert not (folder / "score_3.txt").exists()
+    scores = read_scores(folder / "labels.txt")
+    np.testing.assert_allclose(scores["score"], good["label"])
+    (folder / "other").mkdir()
+    labelled(folder, "other/exact.csv", exact=True, text=True)
+    assert {p.name for p in (folder / "other").iterdir()} == {"exact.csv", "labels.txt"}
 
 
 # ------------------------------------------------------------------------------------------ interrupted, and going on

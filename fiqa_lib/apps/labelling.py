@@ -28,7 +28,16 @@ CONNECT_SECONDS = 20
 
 
 def label_files(
-    out, *, process_num=None, cluster=None, max_memory=1e9, strict=False, restart=False, progress=False, **job
+    out,
+    *,
+    process_num=None,
+    cluster=None,
+    max_memory=1e9,
+    text=False,
+    strict=False,
+    restart=False,
+    progress=False,
+    **job,
 ):
     """Write SDD-FIQA labels of listed images to a CSV file.
 
@@ -44,6 +53,9 @@ def label_files(
         Address of a Dask scheduler that runs the work instead. All machines must see the same files.
     max_memory : float, default=1e9
         Bytes for the work of all processes together; interpreters (about 100 MB each) are not counted.
+    text : bool, default=False
+        Also write `labels.txt` and, one for each repeat, `score_0.txt` ... beside the table: lines `name label` of the
+        images that have one, as the unofficial implementation does.
     strict : bool, default=False
         Raise for the first line that can't be used, instead of a row with the reason.
     restart : bool, default=False
@@ -62,13 +74,18 @@ def label_files(
     Raises
     ------
     DataError
-        Settings that make no sense; a list or an array that can't be read; fewer than two people; an interrupted run
-        of another command; with `strict` the first unusable line.
+        Settings that make no sense; a list or an array that can't be read; fewer than two people, with the index that
+        is meant where another part of the lines differs; an interrupted run of another command; with `strict` the
+        first unusable line.
     """
     out = Path(out).resolve()
     folder = out.with_name(out.name + ".work")
     run = Run.begin(folder, Job(**job), restart, progress)
-    run.scan()
+    try:
+        run.scan()
+    except DataError:  # nothing is worth keeping yet, and another command is going to be given
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     process_num = process_num or joblib.cpu_count()
     workers, need = 1 if cluster else process_num, run.bytes_of_a_task()
     if workers * need > max_memory:
@@ -80,7 +97,7 @@ def label_files(
         run.collect(pool, ahead, strict)
         run.sort(max_memory, strict)
         run.measure(pool, ahead)
-    counts = run.write(out)
+    counts = run.write(out, text)
     shutil.rmtree(folder, ignore_errors=True)
     return counts
 

@@ -41,7 +41,8 @@ class Job:
     load_feature : bool, default=False
         Only read embeddings, never make them.
     id_key_index : int, default=-2
-        The part of a line, split at "/", that names the person: -2 in `person/image.jpg`.
+        The part of a line, split at "/", that names the person: -2 in `person/image.jpg`, -3 in
+        `person/feature/image.npy`.
     n_samples : int, default=24
         As in `labels.sdd_labels`.
     n_repeats : int, default=12
@@ -145,6 +146,38 @@ class Job:
         if path is None:
             return None
         return next((p for p in (path, path.with_suffix("").with_suffix(".npy")) if p.exists()), None)
+
+
+class People:
+    """Looks, while a list is read, whether its lines name more than one person; if not, which part of them would.
+
+    A list `person/feature/x.npy` read with the index -2 names one person, "feature", in every line.
+    """
+
+    def __init__(self, job):
+        self.job, self.first, self.differ, self.one = job, None, set(), True
+
+    def look_at(self, person, name):
+        """One line and the person that it names."""
+        if not self.one:
+            return
+        parts = name.split("/")[::-1]
+        if self.first is None:
+            self.first = person, parts
+        self.one = person == self.first[0]
+        # the file's own name is no person
+        self.differ |= {-i - 1 for i, (a, b) in enumerate(zip(parts, self.first[1], strict=False)) if i and a != b}
+
+    def check(self):
+        """DataError where all lines name one person and another part of them would name several."""
+        if not self.one or not self.differ or not self.first[0]:
+            return
+        part = max(self.differ)
+        raise DataError(
+            f"{self.job.image_list_file}: part {self.job.id_key_index} of every line is {self.first[0]!r}, so all "
+            f"images would be one person. Part {part} differs from line to line: if it names the person, give "
+            f"--id-key-index {part}"
+        )
 
 
 def write_list(folder, image_root):

@@ -21,7 +21,7 @@ import secrets
 import shutil
 from collections import Counter
 from concurrent.futures import BrokenExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from ..errors import DataError
 from ..files import whole_file
 from ..labels.sdd import OK, SINGLETON, between, in_order, scale_limits
 from ..labels.sdd_distances import EXACT_ROWS, UNIT, Index, exact_distances, unit_distances, usable_rows
-from .labelling_job import CORRUPT, Job, load_recogniser, read_npy, rows_of_files, write_list
+from .labelling_job import CORRUPT, Job, People, load_recogniser, read_npy, rows_of_files, write_list
 
 TASK_UNITS = 64
 """Units that one task computes: 8192 rows."""
@@ -106,13 +106,16 @@ class Run:
     def scan(self):
         if (self.folder / "scan.json").exists():
             return
-        offsets, count = [], 0
+        offsets, count, people = [], 0, People(self.job)
         with open(self.folder / "hashes.raw", "wb") as hashes:
             for offset, name in self.lines():
                 if count % self.part == 0:
                     offsets.append(offset)
-                hashes.write(_hash(self.job.person(name)) + _hash(name))
+                person = self.job.person(name)
+                people.look_at(person, name)
+                hashes.write(_hash(person) + _hash(name))
                 count += 1
+        people.check()
         if count == 0:
             raise DataError(f"{self.job.image_list_file}: no image is listed")
         self._note("scan.json", [count, offsets])
@@ -293,8 +296,11 @@ class Run:
 
     # --- 5. write
 
-    def write(self, out):
-        """Scale the distances and write the table. Returns the number of lines with each status."""
+    def write(self, out, text=False):
+        """Scale the distances and write the table, and with `text` the text files beside it.
+
+        Returns the number of lines with each status.
+        """
         tasks = range(-(-len(self.index) // self.task_rows))
         by_line = np.memmap(self.folder / "by_line.raw", np.float32, "w+", shape=(self.count, self.job.columns))
         by_line[:] = np.nan
@@ -302,13 +308,22 @@ class Run:
             by_line[self.index.order[number * self.task_rows :][: self.task_rows]] = self.distances(number)
         limits, counts = scale_limits(by_line, self.job.scale), Counter()
         repeats = [] if self.job.exact else [f"repeat_{i + 1:02d}" for i in range(self.job.n_repeats)]
+        names = ["labels.txt", *(f"score_{i}.txt" for i in range(len(repeats)))] if text else []
+        places = {self.folder / f".{name}": out.with_name(name) for name in names}
         temporary = self.folder / ".result.csv"  # in the folder, so that nothing is left over if this is killed
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
+        with ExitStack() as stack:
+            opened = functools.partial(open, mode="w", encoding="utf-8", newline="")
+            table = csv.writer(stack.enter_context(opened(temporary)), lineterminator="\n")
+            files = [stack.enter_context(opened(place)) for place in places]
             table.writerow(["name", "identity", "status", "label", *repeats, "reason"])
             for number in tqdm(range(len(self.offsets)), disable=not self.progress, desc="writing"):
-                table.writerows(self._rows(number, by_line, limits, counts))
-        os.replace(temporary, out)
+                rows = list(self._rows(number, by_line, limits, counts))
+                table.writerows(rows)
+                for column, file in enumerate(files, 3):
+                    file.writelines(f"{row[0]} {row[column]}\n" for row in rows if row[2] == OK)
+        for place, final in places.items():
+            os.replace(place, final)
+        os.replace(temporary, out)  # last: says that the others are whole
         return dict(counts)
 
     def _rows(self, number, by_line, limits, counts):

@@ -1,4 +1,10 @@
-"""FaceQgen: quality as the change that a generative restoration makes (Hernandez-Ortega et al., FG 2021)."""
+"""FaceQgen: quality as the change that a generative restoration makes (Hernandez-Ortega et al., FG 2021).
+
+The published files of FaceQnet and FaceQgen (`.h5`) are not read: they hold Keras models. It would take h5py, the graph
+that stands as JSON in the file's attribute `model_config` rebuilt in torch, kernels turned from (height, width, in,
+out) to (out, in, height, width), Keras's epsilon of batch norm (1e-3) and padding, and the authors' sample faces with
+their scores to compare. Scores that their programs wrote are read by `data.read_quality`.
+"""
 
 from __future__ import annotations
 

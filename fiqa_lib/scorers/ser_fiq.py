@@ -18,6 +18,8 @@ from ..recognition.base import batches
 from .base import Scorer, register
 
 CHUNK = 64
+AUTHORS_CALIBRATION = (130.0, 0.88)
+"""Slope and middle by which SER-FIQ's authors rescale the scores of their ArcFace-R100, and of no other network."""
 
 
 def robustness(distance):
@@ -136,7 +138,7 @@ class Calibration:
 
     Fitted on training people: how likely is a face with this score to be matched with another picture of its person?
     calibrated = 1 / (1 + exp(-slope * (score - middle))). SER-FIQ's authors give 130 and 0.88, for their ArcFace-R100
-    only.
+    only (`AUTHORS_CALIBRATION`).
 
     Parameters
     ----------

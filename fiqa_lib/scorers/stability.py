@@ -12,7 +12,8 @@ from ..recognition.similarity import cosine
 from ..transforms.perturbations import PERTURBATIONS, PRESETS, image_seeds, perturb, settings_for
 from .base import Scorer, register
 
-DETERMINISTIC = ("affine", "affine-no-flip", "flip", "rotation", "scale", "structured-occlusion", "blur", "mixup")
+DETERMINISTIC = ("affine", "affine-no-flip", "flip", "upside-down", "rotation", "scale", "structured-occlusion")
+DETERMINISTIC += ("blur", "mixup")
 """Perturbations without randomness."""
 CHUNK = 32  # faces that are perturbed together: memory stays small, vectorisation pays
 
@@ -31,8 +32,8 @@ class PerturbationStability(Scorer):
     n_draws : int, default=4
         K, the number of draws for each face. Perturbations without randomness are drawn once.
     settings : dict, default=None
-        Settings of the perturbation in place of its defaults. A frame and tiles are placed where the recogniser looks
-        (its `window`) unless a setting says otherwise.
+        Settings of the perturbation in place of its defaults. A frame, tiles and a square `anywhere` are placed where
+        the recogniser looks (its `window`) unless a setting says otherwise.
     recogniser : str or Recogniser, default="dlib"
         Makes the embeddings.
     random_state : int, default=0

@@ -7,7 +7,12 @@ picture. A blur is added.
 
 Sizes are in **eye distances** of the canonical crop (`faces.EYE_DISTANCE`), so that a setting means the same at any
 resolution; `PRESETS` holds the study's own settings, converted from its 112-pixel crops, whose eyes are 35.24 pixels
-apart.
+apart. What is left of the study's ways is in its favour: it draws the same dots on every face (a fixed seed) and cuts
+decimals off; here each face has its own draw and values are rounded. It turns about the middle of the crop and repeats
+no border; here the middle of the eyes stays, and the border is repeated.
+
+A positive angle turns the picture **clockwise** as it is seen, against OpenCV's `getRotationMatrix2D`: for OpenCV's
+angle a (and the study's) give `degrees=-a`.
 
 Random numbers come from a counter-based generator keyed by each picture's own seed: everything is vectorised over the
 batch, and no result depends on the batch or its order.
@@ -31,6 +36,11 @@ from ..faces import CANONICAL_EYES, EYE_DISTANCE, SIZE, crops_of
 
 STUDY_EYES = 35.24
 """Eye distance of the study's aligned 112x112 faces, in pixels."""
+STUDY_SIDE = 112
+"""Side of these faces, in pixels."""
+DOT_LEFT = 0.4585
+"""Share of the squared change by one-pixel dots of the canonical crop that is left at 112 pixels: about (2/3)^2, since
+bilinear sampling spreads a dot over its neighbours."""
 
 CENTRE = CANONICAL_EYES.mean(0)
 
@@ -126,14 +136,27 @@ def mirror(images):
     return np.roll(mirrored, shift, axis=2) if shift else mirrored.copy()
 
 
-def _affine(images, seeds, degrees, scale, flip):
-    """Rotate and scale about the middle of the eyes; then mirror."""
+def _affine(images, seeds, degrees, scale, flip, flip_vertical, shear_x, shear_y, window):
+    """Rotate (clockwise) and scale about the middle of the eyes; then mirror; then shear."""
     x, y = _positions(images)
     angle = math.radians(degrees)
     dx, dy = x - CENTRE[0], y - CENTRE[1]
+    top, _, bottom, _ = window
+    if shear_x or shear_y:
+        if abs(1 - shear_x * shear_y) < 1e-6:
+            raise DataError(f"shear_x {shear_x:g} and shear_y {shear_y:g} together flatten the picture to a line")
+        # in the same sampling, which comes before the mirror: with the other sign where one axis is mirrored, and
+        # about the point that the mirror will bring to the eyes
+        sign = -1 if flip != flip_vertical else 1
+        back = np.linalg.inv([[1, sign * shear_x], [sign * shear_y, 1]])
+        below = top + bottom - 1 - 2 * CENTRE[1] if flip_vertical else 0
+        dx, dy = back[0, 0] * dx + back[0, 1] * (dy - below), back[1, 0] * dx + back[1, 1] * (dy - below) + below
     back_x = (math.cos(angle) * dx + math.sin(angle) * dy) / scale + CENTRE[0]
     back_y = (-math.sin(angle) * dx + math.cos(angle) * dy) / scale + CENTRE[1]
-    moved = _sample(images, back_x, back_y) if degrees or scale != 1 else images.astype(np.float32)
+    still = not (degrees or shear_x or shear_y) and scale == 1
+    moved = images.astype(np.float32) if still else _sample(images, back_x, back_y)
+    if flip_vertical:  # within the window: a recogniser sees what it saw, upside down
+        moved[:, top:bottom] = moved[:, top:bottom][:, ::-1].copy()
     return mirror(moved) if flip else moved
 
 
@@ -154,11 +177,13 @@ def _blur(images, seeds, sigma):
     return np.stack([cv2.GaussianBlur(image, (0, 0), sigma * EYE_DISTANCE) for image in images]).astype(np.float32)
 
 
-def _gaussian(images, seeds, sigma):
-    """Additive noise of standard deviation `sigma` (full scale 1), each channel its own."""
+def _gaussian(images, seeds, sigma, mean):
+    """Additive noise of mean `mean` and standard deviation `sigma` (full scale 1), each channel its own."""
     noise = normal(seeds, images.shape[1:])
     noise *= 255 * sigma
     noise += images
+    if mean:
+        noise += 255 * mean
     return noise
 
 
@@ -168,7 +193,15 @@ def _poisson(images, seeds, photons):
 
 
 def _salt_and_pepper(images, seeds, amount, ratio, coloured):
-    """A share `amount` of the pixels (or, coloured, of the channel values) becomes white (share `ratio`) or black."""
+    """A share `amount` of the pixels (or, coloured, of the channel values) becomes white (share `ratio`) or black.
+
+    With `coloured="random"` these pixels get a colour at random instead, and `ratio` has no meaning.
+    """
+    if coloured == "random":
+        drawn = uniform(seeds, (*images.shape[1:3], 4))
+        return np.where(drawn[..., :1] < amount, np.floor(drawn[..., 1:] * 256), images)
+    if not isinstance(coloured, bool):
+        raise DataError(f'coloured must be True, False or "random", not {coloured!r}')
     shape = images.shape[1:] if coloured else (*images.shape[1:3], 1)
     drawn = uniform(seeds, shape)
     out = np.where(drawn < amount * ratio, np.float32(255), images)
@@ -178,10 +211,18 @@ def _salt_and_pepper(images, seeds, amount, ratio, coloured):
 # ----------------------------------------------------------------------------------------------------------- occlusion
 
 
-def _random_occlusion(images, seeds, side):
-    """One black square somewhere on the face (within one eye distance of its middle, to each side)."""
-    middle = CENTRE + [0, 0.35 * EYE_DISTANCE]
-    corner = middle + (uniform(seeds, (2,)) * 2 - 1) * EYE_DISTANCE - side * EYE_DISTANCE / 2
+def _random_occlusion(images, seeds, side, anywhere, window):
+    """One black square on the face (within one eye distance of its middle, to each side), or anywhere in the window."""
+    drawn = uniform(seeds, (2,))
+    if anywhere:
+        top, left, bottom, right = window
+        room = np.array([right - left, bottom - top]) - side * EYE_DISTANCE
+        if room.min() < 0:
+            raise DataError(f"a square of {side:g} eye distances does not fit into the window {tuple(window)}")
+        corner = [left, top] + drawn * room
+    else:
+        middle = CENTRE + [0, 0.35 * EYE_DISTANCE]
+        corner = middle + (drawn * 2 - 1) * EYE_DISTANCE - side * EYE_DISTANCE / 2
     x, y = _positions(images)
     inside = np.ones((len(images), *x.shape), bool)
     for position, start in ((x, corner[:, 0]), (y, corner[:, 1])):
@@ -245,15 +286,17 @@ class Perturbation(NamedTuple):
     description: str
 
 
-def _affine_by(degrees=0.0, scale=1.0, flip=False):
-    return {"degrees": degrees, "scale": scale, "flip": flip}
+CROP = (0, 0, SIZE, SIZE)
+
+
+def _affine_by(degrees=0.0, scale=1.0, flip=False, flip_vertical=False):
+    settings = {"degrees": degrees, "scale": scale, "flip": flip, "flip_vertical": flip_vertical}
+    return settings | {"shear_x": 0.0, "shear_y": 0.0, "window": CROP}
 
 
 def _dots(coloured):
     return {"amount": 0.01, "ratio": 0.5, "coloured": coloured}
 
-
-CROP = (0, 0, SIZE, SIZE)
 
 PERTURBATIONS = {
     name: Perturbation(function, settings, description)
@@ -261,10 +304,11 @@ PERTURBATIONS = {
         ("affine", _affine, _affine_by(0.5, 1.01, True), "small rotation and scale, then the mirror image"),
         ("affine-no-flip", _affine, _affine_by(0.5, 1.01), "small rotation and scale alone"),
         ("flip", _affine, _affine_by(flip=True), "the mirror image alone"),
-        ("rotation", _affine, _affine_by(degrees=2.0), "rotation about the eyes"),
+        ("upside-down", _affine, _affine_by(flip_vertical=True), "the picture upside down"),
+        ("rotation", _affine, _affine_by(degrees=2.0), "rotation about the eyes, clockwise"),
         ("scale", _affine, _affine_by(scale=1.03), "enlargement about the eyes"),
         ("blur", _blur, {"sigma": 0.03}, "a slight Gaussian blur"),
-        ("gaussian", _gaussian, {"sigma": 0.05}, "additive normal noise"),
+        ("gaussian", _gaussian, {"sigma": 0.05, "mean": 0.0}, "additive normal noise"),
         ("poisson", _poisson, {"photons": 255.0}, "shot noise"),
         ("salt-and-pepper", _salt_and_pepper, _dots(coloured=False), "single white and black pixels"),
         (
@@ -273,7 +317,18 @@ PERTURBATIONS = {
             _dots(coloured=True),
             "single extreme values in single channels",
         ),
-        ("random-occlusion", _random_occlusion, {"side": 30 / STUDY_EYES}, "one black square on the face"),
+        (
+            "random-colour-salt-and-pepper",
+            _salt_and_pepper,
+            _dots(coloured="random"),
+            "single pixels of random colour",
+        ),
+        (
+            "random-occlusion",
+            _random_occlusion,
+            {"side": 30 / STUDY_EYES, "anywhere": False, "window": CROP},
+            "one black square on the face, or anywhere",
+        ),
         ("structured-occlusion", _frame, {"width": 1 / STUDY_EYES, "window": CROP}, "a black frame"),
         ("elastic", _elastic, {"alpha": 3 / STUDY_EYES, "sigma": 1 / STUDY_EYES}, "a smooth random warp"),
         ("tiles", _tiles, {"count": 4, "window": CROP}, 'tiles shuffled (the study\'s "mixup")'),
@@ -282,15 +337,32 @@ PERTURBATIONS = {
 }
 """Name -> perturbation, with default settings. Lengths are in eye distances."""
 
+
+def _study_dots(amount, ratio):
+    """Share of the canonical crop's pixels that changes a 112-pixel crop as much (rms) as the study's dots do.
+
+    Its `amount` counts the values of all three channels, but each draw sets a whole pixel.
+    """
+    values = 3 * STUDY_SIDE**2
+    dots = math.ceil(amount * values * ratio) + math.ceil(amount * values * (1 - ratio))
+    return dots / STUDY_SIDE**2 / DOT_LEFT
+
+
+def _study_warp(alpha, sigma):
+    """torchvision's `alpha` is in half pixels (its grid is -1..1), and blurred noise is weaker on a finer grid."""
+    return {"alpha": alpha / 2 / STUDY_EYES * (EYE_DISTANCE / STUDY_EYES), "sigma": sigma / STUDY_EYES}
+
+
 PRESETS = {
-    "study-affine": ("affine", {"degrees": 0.5, "scale": 1.01, "flip": True}),
-    "study-salt-and-pepper": ("salt-and-pepper", {"amount": 2e-4, "ratio": 0.5}),
-    "study-elastic": ("elastic", {"alpha": 3 / STUDY_EYES, "sigma": 1 / STUDY_EYES}),
+    "study-affine": ("affine", {"degrees": -0.5, "scale": 1.01, "flip": True}),
+    "study-salt-and-pepper": ("salt-and-pepper", {"amount": _study_dots(2e-4, 0.5), "ratio": 0.5}),
+    "study-elastic": ("elastic", _study_warp(alpha=3, sigma=1)),
     "study-structured-occlusion": ("structured-occlusion", {"width": 1 / STUDY_EYES}),
     "study-mixup": ("tiles", {"count": 4}),
-    "study-random-occlusion": ("random-occlusion", {"side": 30 / STUDY_EYES}),
+    "study-random-occlusion": ("random-occlusion", {"side": 30 / STUDY_EYES, "anywhere": True}),
 }
-"""The settings of the study, by name: (perturbation, settings)."""
+"""The settings of the study, by name: (perturbation, settings). They do to a 112-pixel crop what the study's code does;
+the tests write that out and compare."""
 
 
 def perturb(faces, kind, *, random_state=0, draw=0, seeds=None, **settings):
@@ -310,7 +382,8 @@ def perturb(faces, kind, *, random_state=0, draw=0, seeds=None, **settings):
         Random seeds of the pictures. None: `image_seeds(images, random_state, draw, name)`.
     **settings
         Settings other than the defaults in `PERTURBATIONS[kind].settings`. `mixup` needs `partner`, a picture or one
-        for each face. `structured-occlusion` and `tiles` take the `window` of a recogniser.
+        for each face. Those with a `window` (frame, tiles, a square anywhere, upside down) take that of a recogniser;
+        see `settings_for`.
 
     Returns
     -------
