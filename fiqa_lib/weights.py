@@ -115,7 +115,9 @@ def _what_zip(path, size, holds, again):
         return "a TorchScript program; what is needed is the state dict (torch.save(module.state_dict(), FILE))"
     if not any(name.endswith(end) for name in names for end in holds):
         first = ", ".join(map(repr, names[:3])) or "nothing"
-        return f"a zip archive of something else, with {len(names)} members: {first}; unpack it if the weights are in it"
+        return (
+            f"a zip archive of something else, with {len(names)} members: {first}; unpack it if the weights are in it"
+        )
     unpacked = sum(member.file_size for member in members)
     if unpacked > max(UNPACKED, 4 * size):
         return f"an archive of {size} bytes that unpacks to {unpacked / 1e9:.0f} GB; this is no file of weights"

@@ -73,9 +73,9 @@ def require(weights, name, source):
 def read_layers(path, source, anchor, shapes=None):
     """Read the layers out of a file that `torch.save` wrote, without running anything in it.
 
-    They may lie in nested dicts, and their names may begin with any prefix (`module.`, `_orig_mod.`, `model.backbone.`).
-    Where several places hold the anchor, the one with the most layers of the network is taken; between equal ones that
-    with the fewest others, then the usual key of a checkpoint, then the first.
+    They may lie in nested dicts, and their names may begin with any prefix (`module.`, `_orig_mod.`, ...). Where
+    several places hold the anchor, the one with the most layers of the network is taken; between equal ones that with
+    the fewest others, then the usual key of a checkpoint, then the first.
 
     Parameters
     ----------
