@@ -120,7 +120,7 @@ def _what_zip(path, size, holds, again):
         )
     unpacked = sum(member.file_size for member in members)
     if unpacked > max(UNPACKED, 4 * size):
-        return f"an archive of {size} bytes that unpacks to {unpacked / 1e9:.0f} GB; this is no file of weights"
+        return f"an archive of {size} bytes that unpacks to {unpacked / 1e6:,.0f} MB; this is no file of weights"
     return None
 
 
