@@ -114,13 +114,13 @@ def test_on_the_command_line(r18, tmp_path, orl_files, capsys):
 
 
 def test_loops_leave_out_what_needs_weights_or_name_it(orl, small, monkeypatch, tmp_path):
-    monkeypatch.setenv("FIQA_CACHE", str(tmp_path))
     needing = {name for name, cls in SCORERS.items() if cls.needs_weights}
     assert "cr-fiqa" in needing and not any(SCORERS[name].learns for name in needing)
     few = {name: SCORERS[name] for name in ("brightness", "cr-fiqa")}
     assert set(fast_scorers(orl[:1], repeats=1, scorers=few)[1]) == {"brightness"}
     monkeypatch.setattr(benchmark, "SCORERS", few)
     given = benchmark.protocol(photographs=2, copies=1, random_state=0)
+    monkeypatch.setenv("FIQA_CACHE", str(tmp_path))  # of scores
     said = []
     results = benchmark.run(given, say=lambda *words: said.append(words))
     assert list(results.scores) == ["brightness"] == list(results.methods["method"])

@@ -159,7 +159,7 @@ def published_dbcnn(vgg_state, prefix=""):
         state[f"features2.{at + 1}.running_var"] = 0.5 + torch.rand(n, generator=new)
         state[f"features2.{at + 1}.num_batches_tracked"] = torch.tensor(9)
         n_in, at = n, at + 3
-    state |= {"fc.weight": torch.randn(1, 512 * 128, generator=new) / 16, "fc.bias": torch.tensor([40.0])}
+    state |= {"fc.weight": 4 * torch.randn(1, 512 * 128, generator=new), "fc.bias": torch.tensor([2.0])}
     return {prefix + key: value for key, value in state.items()}
 
 
@@ -186,7 +186,9 @@ def test_published_weights_give_the_authors_score(place, vgg_state, tmp_path, or
     scorer = DBCNN.from_published(tmp_path / "net_params_best.pkl")
     expected = published_forward(state, faces.images, lambda b: (b + 1e-8).sqrt())
     assert expected.std() > 1e-2, "the reference must tell the faces apart"
-    np.testing.assert_allclose(scorer.score_samples(faces), expected, atol=1e-4)
+    np.testing.assert_allclose(scorer.score_samples(faces), expected, atol=5e-5)
+    signed = published_forward(state, faces.images[:1], lambda b: b.sign() * (b.abs() + 1e-8).sqrt())
+    assert np.abs(signed - expected[:1]).min() > 2e-4, "the paper's root of 0 would show"
     fallen = DBCNN.load(tmp_path / "net_params_best.pkl", lower_is_better=True)
     np.testing.assert_allclose(fallen.score_samples(faces), -expected, atol=1e-4)
     again = DBCNN.load(scorer.save(tmp_path / "state.npz"))
