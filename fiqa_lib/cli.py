@@ -114,7 +114,7 @@ METAVARS = {int: "N", Path: "FILE", share: "SHARE"}
 
 RECOGNISER = (
     option("--recogniser", "the recogniser, where one is used (default: dlib)", metavar="NAME"),
-    option("--weights", "weights of the recogniser, as its authors publish them", type=Path),
+    option("--weights", "weights of the recogniser, or of cr-fiqa, as their authors publish them", type=Path),
 )
 METHOD = (
     option("--param", "a parameter of the method; may be repeated", action="append", metavar="NAME=VALUE"),
@@ -496,7 +496,9 @@ BENCHMARK = (
     option("--data", "bundled, or a folder of person/photograph.jpg", default="bundled", metavar="FOLDER"),
     option("--pairs", **PAIRS),
     option("--groups", "CSV with identity,group or name,group: also report by group", type=Path),
-    option("--methods", "only these (default: all; `methods` lists them)", nargs="+", metavar="NAME"),
+    option(
+        "--methods", "only these (default: all that need no weights; `methods` lists them)", nargs="+", metavar="NAME"
+    ),
     *RECOGNISER,
     option("--photographs", "photographs of each person, without --pairs; 0 for all", type=int, default=5),
     option("--copies", "degraded copies of each photograph, without --pairs", type=int, default=3),

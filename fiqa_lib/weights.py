@@ -11,10 +11,12 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +28,100 @@ from .errors import DataError, WeightsError
 from .files import whole_file
 
 ABOUT = "about"  # the entry of a state that holds kind and settings, as JSON
+UNPACKED = 2**32
+"""Bytes to which an archive of arrays may unpack, unless the file itself is large."""
+
+# --- what a file is ----------------------------------------------------------------------------------------------
+
+_PAGE = re.compile(rb"\s*(<!doctype|<html|<head|<body|<\?xml|<!--)", re.IGNORECASE)
+_KINDS = {
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"BZh": "a bzip2 archive; unpack it first",
+    b"\xfd7zXZ": "an xz archive; unpack it first",
+    b"7z\xbc\xaf": "a 7z archive; unpack it first",
+    b"Rar!": "a rar archive; unpack it first",
+    b"\x89HDF": "an HDF5 file (Keras or another library), which is not read here",
+    b"\x93NUMPY": "a single NumPy array (.npy), not named layers",
+    b"\x89PNG": "a picture (PNG)",
+    b"\xff\xd8\xff": "a picture (JPEG)",
+    b"%PDF": "a PDF document",
+}
+
+
+def what_instead(path, holds=()):
+    """What a file is, where it plainly is no file of weights: a web page, a pointer, an archive of something else.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    holds : sequence of str, default=()
+        Ends of the names of members by which a zip archive is the right kind, such as "data.pkl" or ".npy". Empty: a
+        zip archive is never the right kind.
+
+    Returns
+    -------
+    str or None
+        What it is and what to do, to follow "PATH: "; None where nothing speaks against it.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1024)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    again = "download the file itself again"
+    if not head:
+        return f"an empty file (0 bytes); {again}"
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):  # UTF-16, as some browsers and editors save
+        text = head.decode("utf-16", "ignore").encode()
+    if text.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer, a few lines in place of the weights; run git lfs pull in its repository"
+    if _PAGE.match(text):
+        return f"a web page (HTML), not weights: a download page was saved in place of the file; {again}"
+    if head.startswith(b"PK"):
+        return _what_zip(path, size, holds, again)
+    if head[257:262] == b"ustar":
+        return "a tar archive; unpack it first"
+    for start, kind in _KINDS.items():
+        if head.startswith(start):
+            return kind
+    if not text.strip(b"\0"):
+        return f"{size} bytes that begin with nothing but zeros, as a broken download leaves them; {again}"
+    if len(text) > 8 and _is_text(text):
+        return f"a text file that begins with {text.decode('utf-8', 'ignore').split(chr(10))[0][:40]!r}; {again}"
+    return None
+
+
+def _is_text(data):
+    try:
+        decoded = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(data) - 3 or error.start < 8:  # a character may be cut at the end of what was read
+            return False
+        decoded = data[: error.start].decode("utf-8")
+    return all(character.isprintable() or character in "\r\n\t" for character in decoded)
+
+
+def _what_zip(path, size, holds, again):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception:  # zipfile raises many kinds; whichever, its list of members is not there
+        return f"a zip archive whose end is missing ({size} bytes are here), a download that stopped; {again}"
+    names = [member.filename for member in members]
+    if any("/constants.pkl" in name for name in names) and "data.pkl" in holds:
+        return "a TorchScript program; what is needed is the state dict (torch.save(module.state_dict(), FILE))"
+    if not any(name.endswith(end) for name in names for end in holds):
+        first = ", ".join(map(repr, names[:3])) or "nothing"
+        return (
+            f"a zip archive of something else, with {len(names)} members: {first}; unpack it if the weights are in it"
+        )
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(UNPACKED, 4 * size):
+        return f"an archive of {size} bytes that unpacks to {unpacked / 1e6:,.0f} MB; this is no file of weights"
+    return None
 
 
 # --- files that installed packages ship --------------------------------------------------------------------------
@@ -256,18 +352,56 @@ def read_state(path, kind):
     WeightsError
         When the file is missing, damaged, or of another kind. Nothing in it is executed.
     """
+    if not Path(path).exists():
+        raise WeightsError(f"{path}: there is no such file; `save` of a fitted {kind} writes one")
+    arrays = read_arrays(path)
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
         about = json.loads(arrays.pop(ABOUT).tobytes())
         found, settings = about["kind"], dict(about["settings"])
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: there is no such file; `save` of a fitted {kind} writes one") from error
-    except Exception as error:  # whatever an arbitrary file makes NumPy raise, it is about this file
-        raise WeightsError(f"{path}: not a state that fiqa_lib wrote ({error})") from error
+    except Exception as error:  # whatever stands there in place of it
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise WeightsError(f"{path}: not a state that fiqa_lib wrote ({reason})") from error
     if found != kind:
         raise WeightsError(f"{path}: holds the state of {found!r}, not of {kind!r}")
     return arrays, settings
+
+
+def read_arrays(path, *names):
+    """The arrays of a `.npz` file, checked: plain arrays only, nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    *names : str
+        Arrays of numbers that must be there.
+
+    Returns
+    -------
+    dict of str -> array
+        All that is in it.
+
+    Raises
+    ------
+    WeightsError
+        It is something else than such a file, is damaged, holds other things than arrays, or lacks a name.
+    """
+    if instead := what_instead(path, holds=(".npy",)):
+        raise WeightsError(f"{path}: {instead}")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except Exception as error:  # whatever an arbitrary file makes NumPy raise, it is about this file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise WeightsError(f"{path}: not a readable .npz file of arrays ({reason})") from error
+    for name, value in arrays.items():
+        wanted = "biuf" if name in names else "biufcUS"
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in wanted:
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise WeightsError(f"{path}: {name!r} holds {kind}, not numbers; the file is damaged, or of another kind")
+    if missing := [name for name in names if name not in arrays]:
+        raise WeightsError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(list(arrays)[:4]) or 'nothing'}")
+    return arrays
 
 
 @contextmanager

@@ -121,6 +121,12 @@ def magface_checkpoint(state, prefix="features.module."):
     return {"epoch": 25, "arch": "iresnet100", "state_dict": layers, "best_acc": 0.5, "optimizer": {"state": {}}}
 
 
+def crfiqa_state(layers=LAYERS, channels=CHANNELS, dim=DIM, seed=0):
+    """CR-FIQA's ...backbone.pth: insightface's network and the linear unit `qs` on its embedding."""
+    new = Numbers(seed + 1)
+    return insightface_state(layers, channels, dim, seed) | {"qs.weight": new.normal(1, dim), "qs.bias": new.normal(1)}
+
+
 # --- a forward pass spelled out ----------------------------------------------------------------------------------
 
 

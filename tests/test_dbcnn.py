@@ -145,6 +145,77 @@ def test_vgg16_in_the_published_layout(vgg_state, tmp_path, orl):
     torch.testing.assert_close(found, vgg_forward(vgg_state, orl.images[:1]), rtol=1e-4, atol=1e-4)
 
 
+def published_dbcnn(vgg_state, prefix=""):
+    """A state dict in the layout of the authors' code, with random numbers."""
+    new = torch.Generator().manual_seed(1)
+    state = {key.replace("features.", "features1."): v for key, v in vgg_state.items() if key.startswith("features.")}
+    n_in, at = 3, 0
+    for n in (48, 48, 64, 64, 64, 64, 128, 128, 128):
+        state[f"features2.{at}.weight"] = torch.randn(n, n_in, 3, 3, generator=new) * (2 / (9 * n_in)) ** 0.5
+        state[f"features2.{at}.bias"] = 0.1 * torch.randn(n, generator=new)
+        state[f"features2.{at + 1}.weight"] = 1 + 0.1 * torch.randn(n, generator=new)
+        state[f"features2.{at + 1}.bias"] = 0.1 * torch.randn(n, generator=new)
+        state[f"features2.{at + 1}.running_mean"] = 0.1 * torch.randn(n, generator=new)
+        state[f"features2.{at + 1}.running_var"] = 0.5 + torch.rand(n, generator=new)
+        state[f"features2.{at + 1}.num_batches_tracked"] = torch.tensor(9)
+        n_in, at = n, at + 3
+    state |= {"fc.weight": 4 * torch.randn(1, 512 * 128, generator=new), "fc.bias": torch.tensor([2.0])}
+    return {prefix + key: value for key, value in state.items()}
+
+
+def published_forward(state, images, root):
+    """The authors' forward pass, written out: features1 is VGG16, features2 is S-CNN."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    x = (x - mean.view(1, 3, 1, 1)) / deviation.view(1, 3, 1, 1)
+    a = vgg_forward({k.replace("features1.", "features."): v for k, v in state.items()}, images)
+    for at, stride in zip(range(0, 27, 3), (1, 2, 1, 2, 1, 2, 1, 1, 2), strict=True):
+        x = functional.conv2d(x, state[f"features2.{at}.weight"], state[f"features2.{at}.bias"], stride, 1)
+        norm = [state[f"features2.{at + 1}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+        x = functional.batch_norm(x, *norm).relu()
+    both = torch.einsum("ncyx,ndyx->ncd", a, x) / (12 * 12)
+    pooled = functional.normalize(root(both).reshape(len(images), -1))
+    return functional.linear(pooled, state["fc.weight"], state["fc.bias"])[:, 0].numpy()
+
+
+@pytest.mark.parametrize("place", ["plain", "data parallel", "nested"])
+def test_published_weights_give_the_authors_score(place, vgg_state, tmp_path, orl):
+    state, faces = published_dbcnn(vgg_state), orl[[0, 15, 130]]
+    stored = published_dbcnn(vgg_state, "module.") if place == "data parallel" else state
+    torch.save({"params": stored} if place == "nested" else stored, tmp_path / "net_params_best.pkl")
+    scorer = DBCNN.from_published(tmp_path / "net_params_best.pkl")
+    expected = published_forward(state, faces.images, lambda b: (b + 1e-8).sqrt())
+    assert expected.std() > 1e-2, "the reference must tell the faces apart"
+    np.testing.assert_allclose(scorer.score_samples(faces), expected, atol=5e-5)
+    signed = published_forward(state, faces.images[:1], lambda b: b.sign() * (b.abs() + 1e-8).sqrt())
+    assert np.abs(signed - expected[:1]).min() > 2e-4, "the paper's root of 0 would show"
+    fallen = DBCNN.load(tmp_path / "net_params_best.pkl", lower_is_better=True)
+    np.testing.assert_allclose(fallen.score_samples(faces), -expected, atol=1e-4)
+    again = DBCNN.load(scorer.save(tmp_path / "state.npz"))
+    np.testing.assert_array_equal(again.score_samples(faces), scorer.score_samples(faces))
+
+
+def test_the_root_of_nothing_is_the_authors_only_where_it_is_asked_for():
+    a, s = torch.zeros(1, 2, 2, 2), torch.ones(1, 1, 2, 2)
+    a[0, 0] = 1.0  # products 1 and 0
+    assert bilinear(a, s)[0].tolist() == [1.0, 0.0]
+    np.testing.assert_allclose(bilinear(a, s, "plain")[0], [1.0, 1e-4], rtol=1e-4)
+    with pytest.raises(DataError, match="no root 'cubic'; known: signed, plain"):
+        DBCNN(root="cubic").build_network(SCNN().maps)
+
+
+def test_published_weights_that_do_not_fit_are_refused(vgg_state, tmp_path):
+    with pytest.raises(WeightsError, match=r"absent\.pkl: there is no such file.*DBCNN-PyTorch"):
+        DBCNN.from_published(tmp_path / "absent.pkl")
+    state = published_dbcnn(vgg_state)
+    swapped = {key.translate(str.maketrans("12", "21")) if "features" in key else key: v for key, v in state.items()}
+    lacking = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    for name, odd, words in (("swapped", swapped, "differ"), ("lacking", lacking, "fc.weight is missing")):
+        torch.save(odd, tmp_path / f"{name}.pkl")
+        with pytest.raises(WeightsError, match=rf"{name}\.pkl: .*{words}"):
+            DBCNN.from_published(tmp_path / f"{name}.pkl")
+
+
 def test_vgg16_that_does_not_fit_is_refused(vgg_state, tmp_path, people):
     faces = people[0][:2]
     with pytest.raises(WeightsError, match="vgg_weights=PATH.*torchvision"):

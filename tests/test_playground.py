@@ -69,7 +69,7 @@ def test_fast_is_what_was_measured_to_be_fast(orl, monkeypatch):
 
 def test_registered_methods_come_by_themselves(orl):
     chosen, costs = fast_scorers(orl[:1], budget=1e9, repeats=1)
-    assert set(chosen) == set(costs) == {name for name, cls in SCORERS.items() if not cls.learns}
+    assert set(chosen) == set(costs) == {name for name, cls in SCORERS.items() if not (cls.learns or cls.needs_weights)}
 
 
 def test_one_slider_does_what_the_library_does(panel, orl):

@@ -1,6 +1,7 @@
 """Published recognisers: their layouts from random weights, checked against a forward pass spelled out."""
 
 import pickle
+import re
 import sys
 import types
 
@@ -14,6 +15,7 @@ from published_networks import (
     adaface_forward,
     adaface_state,
     authors_input,
+    crfiqa_state,
     fetched,
     insightface_forward,
     insightface_state,
@@ -55,6 +57,7 @@ def folder(tmp_path_factory):
     """A folder with one small file of every published layout."""
     folder = tmp_path_factory.mktemp("weights")
     torch.save(insightface_state(), folder / "backbone.pth")
+    torch.save(crfiqa_state(), folder / "181952backbone.pth")
     torch.save(magface_checkpoint(insightface_state()), folder / "magface.pth")
     torch.save(lightning_checkpoint(adaface_state()), folder / "adaface.ckpt")
     torch.save(transface_state(), folder / "transface.pt")
@@ -85,6 +88,11 @@ CASES = {
         lambda folder: IResNet(folder / "adaface.ckpt", "adaface", **SMALL),
         lambda x: adaface_forward(adaface_state(), x),
         (True, 127.5, 127.5),
+    ),
+    "cr-fiqa": (
+        lambda folder: IResNet(folder / "181952backbone.pth", "cr-fiqa", **SMALL),
+        lambda x: insightface_forward(crfiqa_state(), x, 1e-5),
+        (False, 127.5, 127.5),
     ),
     "transface": (
         lambda folder: TransFace(folder / "transface.pt", layers=VIT, dim=DIM),
@@ -264,7 +272,7 @@ def test_a_file_of_another_depth_or_family_is_named(tmp_path, folder):
         ("adaface-r18", "backbone.pth"),
         ("transface-s", "magface.pth"),
     ):
-        with pytest.raises(WeightsError, match=r"no layer .* it holds \d+ layers"):
+        with pytest.raises(WeightsError, match=r"no layer .* the file holds \d+ tensors"):
             load_recogniser(name, folder / file)
 
 
@@ -277,6 +285,7 @@ def test_damaged_numbers_are_refused(tmp_path):
 
 
 def test_names_can_be_listed():
+    assert list_recognisers("adaface*") == ["adaface-r18", "adaface-r34", "adaface-r50", "adaface-r100"]
     assert list_recognisers() == list(RECOGNISERS)
     assert list_recognisers("arcface*") == ["arcface-r18", "arcface-r34", "arcface-r50", "arcface-r100"]
     assert list_recognisers("ArcFace*") == []
@@ -414,8 +423,13 @@ def test_every_public_recogniser_is_in_the_loop(everyone):
     absent = set() if "mobilefacenet" in everyone else {MobileFaceNet}  # its weights are fetched at set-up
     known = {c for c in public if issubclass(c, Recogniser)} - {Recogniser, TorchRecogniser} - absent
     assert {type(r) for r in everyone.values()} == known
-    families = {name.split("-")[0] for name in RECOGNISERS} - {cls.name for cls in absent}
-    assert families == set(everyone) - {"remembering"} == {r.name.split("-")[0] for r in everyone.values()}
+    families = {family(name) for name in RECOGNISERS} - {cls.name for cls in absent}
+    assert families == set(everyone) - {"remembering"} == {family(r.name) for r in everyone.values()}
+
+
+def family(name):
+    """A recogniser's name without its size."""
+    return re.sub(r"-(r\d+|[sbl])$", "", name)
 
 
 NAMES = ["dlib", "lbp", "fisherfaces", "onnx", "remembering", *CASES]

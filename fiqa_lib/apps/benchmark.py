@@ -170,13 +170,13 @@ def run(given, methods=None, *, recogniser=None, quick=False, say=None):
     given : Protocol
         As `protocol` makes it.
     methods : sequence of str, default=None
-        Names in `SCORERS`; None takes all.
+        Names in `SCORERS`; None takes all but those that need weights of their own which `recogniser` does not have.
     recogniser : Recogniser, default=None
         For the methods that use one. None: each method's own default, dlib's network.
     quick : bool, default=False
         Learners use less data or fewer steps, as their class says.
     say : callable, default=None
-        Called with (name, status, reason) after each method.
+        Called with (name, status, reason) after each method, and for each that is left out.
 
     Returns
     -------
@@ -187,12 +187,16 @@ def run(given, methods=None, *, recogniser=None, quick=False, say=None):
     DataError
         A method is unknown. The message lists those there are.
     """
-    names = sorted(SCORERS) if methods is None else list(dict.fromkeys(methods))
+    names = list(dict.fromkeys(sorted(SCORERS) if methods is None else methods))
     if unknown := [name for name in names if name not in SCORERS]:
         raise DataError(f"there is no method {', '.join(unknown)}; known: {', '.join(sorted(SCORERS))}")
     scores, rows = {}, []
     for name in names:
         cls = SCORERS[name]
+        if methods is None and cls.needs_weights not in ("", *_families(recogniser)):
+            if say:
+                say(name, "left out", f"needs weights: --recogniser {cls.needs_weights} --weights FILE")
+            continue
         row = {"method": name, "learns": cls.learns, "cost": cls.cost, "ms_per_face": np.nan}
         try:
             scorer = cls(**(cls.quick if quick else {}))
@@ -206,6 +210,11 @@ def run(given, methods=None, *, recogniser=None, quick=False, say=None):
         if say:
             say(name, row["status"], row["reason"])
     return Results(scores, pd.DataFrame(rows))
+
+
+def _families(recogniser):
+    """Names by which `needs_weights` may mean a recogniser: "cr-fiqa-r50" is a "cr-fiqa"."""
+    return () if recogniser is None else (recogniser.name, recogniser.name.rpartition("-")[0])
 
 
 def score(scorer, given):

@@ -53,9 +53,10 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model
     parameters : dict, default=None
         Constructor parameters of the method.
     recogniser : str, default=None
-        Name of a recogniser, for methods that use one. None: dlib's network.
+        Name of a recogniser, for methods that use one. None: dlib's network, or the one of a method that needs its own
+        weights.
     weights : path, default=None
-        Weights of the recogniser, as its authors publish them.
+        Weights of the recogniser, as its authors publish them; or of a method that `needs_weights`.
     model : path, default=None
         A fitted method.
     progress : bool, default=False
@@ -71,7 +72,7 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model
         The method or a parameter is unknown, a recogniser is given to a method that uses none, or a model to one that
         learns nothing. The message lists the known names.
     WeightsError
-        The model can't be read.
+        The model or the weights can't be read, or the method needs weights and there are none.
     """
     if method not in SCORERS:
         raise DataError(f"there is no method {method!r}; known: {', '.join(sorted(SCORERS))}")
@@ -83,7 +84,9 @@ def make_scorer(method, parameters=None, *, recogniser=None, weights=None, model
     if recogniser is not None or weights is not None:
         if "recogniser" not in known:
             raise DataError(f"the method {method} uses no recogniser; leave out --recogniser and --weights")
-        parameters["recogniser"] = load_recogniser(recogniser or "dlib", weights)
+        parameters["recogniser"] = load_recogniser(recogniser or cls.needs_weights or "dlib", weights)
+    if cls.needs_weights and parameters.keys().isdisjoint(("recogniser", "weights")):
+        load_recogniser(cls.needs_weights)  # it has no file, so that it says which one is needed
     if unknown := sorted(set(parameters) - set(known)):
         raise DataError(f"{method} has no parameter {', '.join(unknown)}; it has {', '.join(known) or 'none'}")
     if model is not None:

@@ -25,7 +25,7 @@ def fast_scorers(face, *, budget=BUDGET, repeats=3, scorers=None):
 
     Every registered method that learns nothing is timed on one face (the shortest of `repeats`, after a first call that
     does not count). The cheapest are taken as long as all of them together stay within `budget`. Methods that learn are
-    left out: on a new machine, fitting them takes minutes.
+    left out: on a new machine, fitting them takes minutes. So are those that need weights which the user has to bring.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def fast_scorers(face, *, budget=BUDGET, repeats=3, scorers=None):
         The chosen methods, cheapest first; and the seconds of each method that was timed.
     """
     classes = SCORERS if scorers is None else scorers
-    candidates = {name: cls() for name, cls in classes.items() if not cls.learns}
+    candidates = {name: cls() for name, cls in classes.items() if not (cls.learns or cls.needs_weights)}
     costs = {}
     for name, scorer in candidates.items():
         scorer.score_samples(face)

@@ -47,7 +47,7 @@ def _onnx(weights, device, **options):
     return OnnxRecogniser(weights, **options)  # OpenCV runs it on the CPU, whatever the device
 
 
-_DEPTHS = {"arcface": (18, 34, 50, 100), "magface": (18, 50, 100), "adaface": (18, 50, 100)}
+_DEPTHS = {"arcface": (18, 34, 50, 100), "magface": (18, 50, 100), "adaface": (18, 34, 50, 100)}
 
 RECOGNISERS = {
     "dlib": DlibResNet,
@@ -59,6 +59,7 @@ RECOGNISERS = {
         for variant, depths in _DEPTHS.items()
         for depth in depths
     },
+    "cr-fiqa": functools.partial(IResNet, variant="cr-fiqa", depth=None),
     **{f"transface-{size}": functools.partial(TransFace, size=size) for size in "sbl"},
     "onnx": _onnx,
 }
@@ -91,7 +92,9 @@ def load_recogniser(name="dlib", weights=None, device="cpu", **options):
     | "lbp" | nothing: it learns nothing |
     | "fisherfaces" | `fit` on training people, or `weights`: a file that `Fisherfaces.save` wrote |
     | "arcface-r18", -r34, -r50, -r100 | `weights`: a backbone.pth of insightface's arcface_torch |
-    | "magface-r18", -r50, -r100; "adaface-r18", -r50, -r100 | `weights`: the authors' .pth or .ckpt |
+    | "magface-r18", -r50, -r100 | `weights`: the authors' .pth |
+    | "adaface-r18", -r34, -r50, -r100 | `weights`: the authors' .ckpt |
+    | "cr-fiqa" | `weights`: the authors' ...backbone.pth; the scorer "cr-fiqa" reads its quality |
     | "transface-s", -b, -l | `weights`: the authors' .pt |
     | "onnx" | `weights`: an .onnx file with a 112x112 input |
 

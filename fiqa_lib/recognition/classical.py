@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from ..errors import DataError, WeightsError
 from ..faces import CANONICAL_EYES, Faces, crops_of, similarity_transform
 from ..files import whole_file
+from ..weights import read_arrays
 from . import similarity
 from .base import Recogniser, fixed_crop, grey, seen_window
 from .checkpoints import sha256
@@ -293,11 +294,8 @@ class Fisherfaces(Recogniser):
         """
         checksum = sha256(path)
         pixels = int(np.prod([round(side * 0.5) for side in WINDOW]))
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as state:
-                mean, projection = state["mean"], state["projection"]
-        except Exception as error:  # whatever an arbitrary file makes NumPy raise, it is about this file
-            raise WeightsError(f"{path}: not a state that Fisherfaces.save wrote ({error})") from error
+        state = read_arrays(path, "mean", "projection")
+        mean, projection = state["mean"], state["projection"]
         right = mean.shape == (pixels,) and projection.ndim == 2 and len(projection) == pixels
         if not right or not (np.isfinite(mean).all() and np.isfinite(projection).all()):
             raise WeightsError(

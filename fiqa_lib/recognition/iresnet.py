@@ -1,4 +1,4 @@
-"""IResNet, the network of ArcFace, MagFace and AdaFace, and how their three published files differ.
+"""IResNet, the network of ArcFace, MagFace, AdaFace and CR-FIQA, and how their published files differ.
 
 | | ArcFace (insightface) | MagFace | AdaFace |
 |---|---|---|---|
@@ -8,8 +8,10 @@
 | first block's shortcut | convolution | convolution | every second pixel |
 | last batch norm | with scale and shift | with scale and shift | without |
 
-Sources: J. Deng et al., ArcFace, CVPR 2019; Q. Meng et al., MagFace, CVPR 2021; M. Kim et al., AdaFace, CVPR 2022; the
-layouts and inputs are those of the authors' public repositories.
+CR-FIQA's file is ArcFace's, with one linear unit more (`qs`) that predicts quality from the embedding.
+
+Sources: J. Deng et al., ArcFace, CVPR 2019; Q. Meng et al., MagFace, CVPR 2021; M. Kim et al., AdaFace, CVPR 2022; F.
+Boutros et al., CR-FIQA, CVPR 2023; the layouts and inputs are those of the authors' public repositories.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from torch import nn
 
 from ..errors import DataError, WeightsError
 from .base import ARCFACE_SIZE, ArcFaceInput, TorchRecogniser
-from .checkpoints import Source, fill, read_layers, renamed, require, sha256
+from .checkpoints import Source, fill, read_layers, renamed, require, sha256, shapes_of
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 """Blocks in each of the four stages, by the depth in the network's name."""
 CHANNELS = (64, 128, 256, 512)
+QUALITY = ("qs.weight", "qs.bias")
+"""CR-FIQA's two layers more: a linear unit from the embedding to quality."""
 
 
 class Variant(NamedTuple):
@@ -48,11 +52,17 @@ _ARCFACE = Source(
 )
 _MAGFACE = Source("MagFace", "magface_epoch_00025.pth", "https://github.com/IrvingMeng/MagFace")
 _ADAFACE = Source("AdaFace", "adaface_ir101_webface12m.ckpt and others", "https://github.com/mk-minchul/AdaFace")
+_CR_FIQA = Source(
+    "CR-FIQA",
+    "181952backbone.pth (L, depth 100) and 32572backbone.pth (S, depth 50)",
+    "https://github.com/fdbtrs/CR-FIQA",
+)
 
 VARIANTS = {
     "arcface": Variant(_ARCFACE, "insightface", bgr=False, mean=127.5, scale=127.5, epsilon=1e-5),
     "magface": Variant(_MAGFACE, "insightface", bgr=True, mean=0.0, scale=255.0, epsilon=2e-5),
     "adaface": Variant(_ADAFACE, "adaface", bgr=True, mean=127.5, scale=127.5, epsilon=1e-5),
+    "cr-fiqa": Variant(_CR_FIQA, "insightface", bgr=False, mean=127.5, scale=127.5, epsilon=1e-5),
 }
 
 
@@ -180,10 +190,10 @@ class IResNet(ArcFaceInput, TorchRecogniser):
     ----------
     weights : str or Path
         The authors' file. If it is missing or wrong, the message says where it is published.
-    variant : {"arcface", "magface", "adaface"}, default="arcface"
+    variant : {"arcface", "magface", "adaface", "cr-fiqa"}, default="arcface"
         Whose training: decides names of layers, colour order, range and batch norm (see the module's table).
     depth : {18, 34, 50, 100}, default=100
-        The network's depth, as in its name.
+        The network's depth, as in its name. None: that of the file.
     device : str, default="cpu"
         Where it runs: "cpu" or "cuda".
     layers : sequence of four int, default=None
@@ -193,26 +203,49 @@ class IResNet(ArcFaceInput, TorchRecogniser):
     dim : int, default=512
         Length of an embedding.
 
+    Attributes
+    ----------
+    quality : torch.nn.Linear or None
+        CR-FIQA's unit (B, dim) -> (B, 1), where the file holds one (the scorer "cr-fiqa").
+
     Raises
     ------
     WeightsError
         The file is missing, of another layout or depth, or not safe to load.
     """
 
+    quality = None
+
     def __init__(self, weights, variant="arcface", depth=100, device="cpu", *, layers=None, channels=CHANNELS, dim=512):
-        if variant not in VARIANTS or depth not in DEPTHS:
+        if variant not in VARIANTS or depth not in (None, *DEPTHS):
             raise DataError(f"no {variant!r} of depth {depth!r}; variants {list(VARIANTS)}, depths {list(DEPTHS)}")
         source, layout, self.bgr, self.mean, self.scale, epsilon = VARIANTS[variant]
-        self.name, self.dim, self.device = f"{variant}-r{depth}", dim, device
+        self.name, self.dim, self.device = f"{variant}-r{depth}" if depth else variant, dim, device
         path = require(weights, self.name, source)
-        counts = layers or DEPTHS[depth]
-        stored = read_layers(path, source, "input_layer.0.weight" if layout == "adaface" else "conv1.weight")
+        anchor = "input_layer.0.weight" if layout == "adaface" else "conv1.weight"
+
+        def network(counts):
+            with torch.device("meta"):
+                module = IResNetModule(counts, channels, dim, layout, epsilon)
+            return module, lambda key: published_name(key, layout, counts)
+
+        counts = layers or DEPTHS[depth or max(DEPTHS)]
+        module, published = network(counts)
+        stored = read_layers(path, source, anchor, shapes_of(module, published))
         other = depth_of(stored, layout)
-        if layers is None and other not in (None, depth):
+        if layers is None and depth is None:
+            if other is None:
+                raise WeightsError(f"{path}: has the blocks of no {variant} of depth {list(DEPTHS)}. {source}")
+            self.name = f"{variant}-r{other}"
+            module, published = network(DEPTHS[other])
+        elif layers is None and other not in (None, depth):
             raise WeightsError(f"{path}: has the blocks of {variant}-r{other}, not of {self.name}. {source}")
-        with torch.device("meta"):
-            module = IResNetModule(counts, channels, dim, layout, epsilon)
-        fill(module, stored, lambda key: published_name(key, layout, counts), path, self.name, source)
+        fill(module, stored, published, path, self.name, source, optional=QUALITY if layout == "insightface" else ())
+        if layout == "insightface" and not stored.keys().isdisjoint(QUALITY):
+            with torch.device("meta"):
+                quality = nn.Linear(dim, 1)
+            unit = {key: stored[key] for key in QUALITY if key in stored}
+            self.quality = fill(quality, unit, lambda key: f"qs.{key}", path, f"{self.name}'s qs", source).to(device)
         self.n_features = module.n_features
         self.module = module.to(device, memory_format=torch.channels_last)
         self.checksum = sha256(path)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import WeightsError
-from ..weights import fetched_file
+from ..weights import fetched_file, what_instead
 from .base import ArcFaceInput, TorchRecogniser
 from .checkpoints import sha256
 
@@ -102,6 +102,8 @@ def read_tflite(path):
     """
     import tflite
 
+    if instead := what_instead(path):
+        raise WeightsError(f"{path}: {instead}; python -m fiqa_lib fetch brings the right file")
     try:
         data = Path(path).read_bytes()
         if data[4:8] != b"TFL3":
@@ -123,8 +125,6 @@ def read_tflite(path):
                 arrays += [array(inputs[1]).transpose(3, 0, 1, 2), array(inputs[2])]
             elif kind == tflite.BuiltinOperator.MUL:
                 arrays.append(2 * array(inputs[0]))
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); python -m fiqa_lib fetch brings it") from error
     except Exception as error:  # whatever an arbitrary file makes the reader raise, it is about this file
         raise WeightsError(f"{path}: not a TensorFlow Lite network ({error})") from error
     return arrays

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ..errors import DataError
 from .base import ARCFACE_SIZE, ArcFaceInput, TorchRecogniser
-from .checkpoints import Source, fill, read_layers, renamed, require, sha256
+from .checkpoints import Source, fill, read_layers, renamed, require, sha256, shapes_of
 
 SOURCE = Source("TransFace", "glint360k_model_TransFace_L.pt and others", "https://github.com/DanJun6737/TransFace")
 PATCH = 9
@@ -158,9 +158,9 @@ class TransFace(ArcFaceInput, TorchRecogniser):
             raise DataError(f"no TransFace of size {size!r}; there are {list(SIZES)}")
         self.name, self.dim, self.device = f"transface-{size}", dim, device
         path = require(weights, self.name, SOURCE)
-        stored = read_layers(path, SOURCE, "patch_embed.proj.weight")
         with torch.device("meta"):
             module = TransFaceModule(*(layers or SIZES[size]), dim)
+        stored = read_layers(path, SOURCE, "patch_embed.proj.weight", shapes_of(module, published_name))
         fill(module, stored, published_name, path, self.name, SOURCE, optional=("mask_token",))
         self.n_features = module.head[0].in_features
         self.module = module.to(device)

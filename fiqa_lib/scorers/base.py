@@ -70,6 +70,9 @@ class Scorer(BaseEstimator):
         Whether `fit` takes `checkpoint=PATH`, a file from which a run that was killed goes on.
     silent : tuple of str
         Constructor parameters that do not change what is learned, such as a progress bar.
+    needs_weights : str
+        Name of the recogniser that reads the file of weights without which the method can't work, and which the user
+        has to bring; empty where it needs none. Loops over `SCORERS` leave such a method out, or name it.
 
     A subclass that learns also writes `get_state` and `set_state`, which `save`, `load` and `fit_cached` rely on.
     """
@@ -83,6 +86,7 @@ class Scorer(BaseEstimator):
     family = ""
     resumes = False
     silent = ()
+    needs_weights = ""
 
     def fit(self, faces, identities=None):
         """Learn from faces of training people, where the method learns; otherwise only check them.

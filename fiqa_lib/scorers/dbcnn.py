@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from ..errors import DataError, WeightsError
 from ..faces import Faces
 from ..networks import fit, scnn
 from ..recognition import DlibResNet, IResNet, as_recogniser
-from ..recognition.checkpoints import Source, fill, read_layers
+from ..recognition.checkpoints import Source, fill, read_layers, renamed, require, shapes_of
 from ..transforms.degradations import CLEAN, random_degradations
 from ..weights import module_state, restore_module
 from .base import Scorer, register
@@ -35,6 +36,10 @@ DLIB_BLOCKS = 10
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 """Channels of VGG16's convolutions, without its last pooling (Simonyan and Zisserman 2015)."""
 VGG16_SOURCE = Source("torchvision", "vgg16-397923af.pth", "https://docs.pytorch.org/vision/stable/models/vgg.html")
+DBCNN_SOURCE = Source("DBCNN", "a state dict (net_params_best.pkl)", "https://github.com/zwx8981/DBCNN-PyTorch")
+PUBLISHED = {"second.layers": "features1", "first": "features2", "linear": "fc"}
+"""Own beginning of a layer's name -> that in the authors' file: VGG16, S-CNN, and the linear unit."""
+ROOTS = ("signed", "plain")
 CHUNK = 4  # small: the maps of a few pictures fit the processor's cache
 TUNING_BATCH = 8  # as published
 
@@ -149,7 +154,8 @@ def vgg16_maps(path=None):
             n_in = n_out
     module = nn.Sequential(*layers)
     if path is not None:
-        weights = read_layers(path, VGG16_SOURCE, "features.0.weight")
+        shapes = shapes_of(module, lambda key: f"features.{key}")
+        weights = read_layers(require(path, "VGG16", VGG16_SOURCE), VGG16_SOURCE, "features.0.weight", shapes)
         weights = {name: value for name, value in weights.items() if name.startswith("features.")}
         module = fill(module, weights, lambda key: f"features.{key}", path, "VGG16", VGG16_SOURCE)
     return _Stream(module, scnn.normalise, 512)
@@ -171,12 +177,12 @@ class BilinearNetwork(nn.Module):
 
     With maps A (B, C, P) of the second stream and S (B, 128, P) of S-CNN at the same P positions (S is resized to A's
     grid where they differ, as the authors' code does), the paper's equations 5 to 7: B = A S^T / P, then sign(B)
-    sqrt(|B|), then length 1, then one linear unit.
+    sqrt(|B|), then length 1, then one linear unit. `root`: see `bilinear`.
     """
 
-    def __init__(self, first, second):
+    def __init__(self, first, second, root="signed"):
         super().__init__()
-        self.first, self.second = first, second
+        self.first, self.second, self.root = first, second, root
         self.linear = nn.Linear(second.channels * scnn.CHANNELS[-1][0], 1)
 
     def both_maps(self, x):
@@ -189,22 +195,28 @@ class BilinearNetwork(nn.Module):
     def features(self, x):
         """(B, C * 128) of length 1, before the linear unit."""
         s, a = self.both_maps(x)
-        return bilinear(a, s)
+        return bilinear(a, s, self.root)
 
     def forward(self, x):
         return self.linear(self.features(x))[:, 0]
 
     def for_scoring(self):
         """The same network with S-CNN's batch norms folded into its convolutions; it shares the other weights."""
-        quick = BilinearNetwork(scnn.fused(self.first), self.second)
+        quick = BilinearNetwork(scnn.fused(self.first), self.second, self.root)
         quick.linear = self.linear
         return quick.eval()
 
 
-def bilinear(a, s):
-    """Bilinear pooling of maps (B, C, h, w) and (B, D, h, w): (B, C * D), signed square root, length 1."""
+def bilinear(a, s, root="signed"):
+    """Bilinear pooling of maps (B, C, h, w) and (B, D, h, w): (B, C * D), square root, length 1.
+
+    The root of a product b is sign(b) sqrt(|b| + 1e-8), which is 0 where b is 0 ("signed", the paper's); or, for the
+    authors' weights, sqrt(b + 1e-8), which is 1e-4 there ("plain", their code's: after ReLU no product is negative).
+    """
     product = a.flatten(2) @ s.flatten(2).mT / (a.shape[2] * a.shape[3])
     product = product.flatten(1)
+    if root == "plain":
+        return functional.normalize((product.clamp(min=0) + 1e-8).sqrt())
     rooted = product.sign() * (product.abs() + 1e-8).sqrt()  # the slope of a plain root at 0 is infinite
     return functional.normalize(rooted)
 
@@ -228,6 +240,12 @@ class DBCNN(Scorer):
     and to 0.6 under blur, but only to 0.85 with a face mask, 0.8 for a turned head and 0.75 behind sunglasses. A kind
     of degradation that was not in training is seen, and misjudged in size (notebook 13). Darkness counts as
     degradation; whether dark skin does was not measured, since these few people cannot show it.
+
+    The authors' own weights are read by `from_published`. They learned on whole photographs of hundreds of pixels, so
+    their scores of a crop of 192 are another question; the course can't ship them and has not measured them. To use
+    them in CAFI: they learned on unmasked pictures (its `train_on="faces"`), and its gate and mask stay as they are;
+    only its judge `dbcnn_` is replaced by what `from_published` gives, and its cut at 0 has to be set to the scale of
+    the opinions that the file learned, which need not begin at 0.
 
     Parameters
     ----------
@@ -257,6 +275,8 @@ class DBCNN(Scorer):
         One with convolutional maps: dlib, ArcFace, MagFace, AdaFace.
     random_state : int, default=0
         Seed of copies, pre-training and tuning.
+    root : {"signed", "plain"}, default="signed"
+        The square root of the pooling; see `bilinear`. The authors' weights need "plain".
 
     Attributes
     ----------
@@ -283,6 +303,7 @@ class DBCNN(Scorer):
         max_faces=None,
         recogniser="dlib",
         random_state=0,
+        root="signed",
     ):
         self.target = target
         self.n_copies = n_copies
@@ -297,6 +318,55 @@ class DBCNN(Scorer):
         self.max_faces = max_faces
         self.recogniser = recogniser
         self.random_state = random_state
+        self.root = root
+
+    @classmethod
+    def from_published(cls, path, *, lower_is_better=False, **parameters):
+        """The network of a file in the layout of the authors' code: VGG16 and S-CNN, ready to score.
+
+        Parameters
+        ----------
+        path : path
+            A state dict with `features1` (VGG16), `features2` (S-CNN) and `fc`, behind any prefix.
+        lower_is_better : bool, default=False
+            Whether the file learned opinions that fall with quality, such as the DMOS of LIVE; the score is then minus
+            what it says. A file does not tell: look it up at its authors'.
+        **parameters
+            Other parameters of the class; they have no effect on scores.
+
+        Returns
+        -------
+        DBCNN
+            Fitted. `save` and `load` work as for one that learned here.
+
+        Raises
+        ------
+        WeightsError
+            The file is missing, damaged, or of another layout.
+        """
+        scorer = cls(**{"stream": "vgg16", "root": "plain", **parameters})
+        path = require(path, "DBCNN", DBCNN_SOURCE)
+        with torch.device("meta"):
+            network = BilinearNetwork(scnn.SCNN().maps, vgg16_maps(), scorer.root)
+
+        def published(key):
+            return renamed(key, PUBLISHED)
+
+        layers = read_layers(path, DBCNN_SOURCE, "features1.0.weight", shapes_of(network, published))
+        begins = tuple(f"{name}." for name in PUBLISHED.values())
+        layers = {key: value for key, value in layers.items() if key.startswith(begins)}
+        fill(network, layers, published, path, "DBCNN", DBCNN_SOURCE)
+        if lower_is_better:
+            network.linear.load_state_dict({key: -value for key, value in network.linear.state_dict().items()})
+        scorer.network_ = network.requires_grad_(False).to(memory_format=torch.channels_last)
+        return scorer
+
+    @classmethod
+    def load(cls, path, **parameters):
+        """As `Scorer.load`; a file that does not end in `.npz` is read by `from_published`."""
+        if Path(path).suffix == ".npz":
+            return super().load(path, **parameters)
+        return cls.from_published(path, **parameters)
 
     def fit(self, faces, identities=None, change=None):
         """Pre-train S-CNN on the clean faces, make degraded copies, fit the linear unit, tune all.
@@ -358,7 +428,9 @@ class DBCNN(Scorer):
             second = vgg16_maps(vgg_weights)
         else:
             second = recogniser_maps(as_recogniser(self.recogniser))
-        network = BilinearNetwork(first, second).requires_grad_(True)
+        if self.root not in ROOTS:
+            raise DataError(f"there is no root {self.root!r}; known: {', '.join(ROOTS)}")
+        network = BilinearNetwork(first, second, self.root).requires_grad_(True)
         return network.to(memory_format=torch.channels_last).eval()
 
     def fit_linear(self, network, images, targets):
