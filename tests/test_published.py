@@ -732,8 +732,8 @@ def test_arcface_crop_repeats_the_border_and_keeps_detail(orl):
     grey = pair_sets.from_arcface_crop(np.full((112, 112, 3), 77, np.uint8))
     assert grey.shape == (192, 192, 3) and (grey == 77).all()
     back = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP}
-    crop = cv2.warpAffine(orl.images[5], pair_sets.ARCFACE_TO_CANONICAL, (112, 112), **back)
-    again = cv2.warpAffine(pair_sets.from_arcface_crop(crop), pair_sets.ARCFACE_TO_CANONICAL, (112, 112), **back)
+    crop = cv2.warpAffine(orl.images[5], ARCFACE_TO_CANONICAL, (112, 112), **back)
+    again = cv2.warpAffine(pair_sets.from_arcface_crop(crop), ARCFACE_TO_CANONICAL, (112, 112), **back)
     error = ((again.astype(float) - crop)[2:-2, 2:-2] ** 2).mean()
     assert 10 * np.log10(255**2 / error) > 45
     with pytest.raises(DataError, match="112, 112, 3"):
