@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import io
 import json
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +28,6 @@ from ..faces import (
     attribute_table,
     extract_faces,
     from_aligned,
-    from_arcface_crop,
 )
 from ..faces.images import decode_image, find_images, printable, read_bytes, summary_of
 from ..files import whole_file
@@ -35,8 +36,9 @@ REPORT = ["path", "status", "reason", "n_faces"]
 """Columns of a report on files."""
 
 
-class Encoded(NamedTuple):
-    """An image file that stands inside another file, such as a set of verification pairs: its name and its bytes."""
+@dataclass(frozen=True)
+class Encoded:
+    """An aligned crop that stands inside a file of many, such as an InsightFace `.bin`: its name and encoded bytes."""
 
     name: str
     data: bytes
@@ -79,7 +81,7 @@ def load_files(
     Parameters
     ----------
     paths : sequence of paths or Encoded
-        Image files of any format that `images.read_image` reads.
+        Image files of any format that `images.read_image` reads; an `Encoded` is always taken as `aligned`.
     identities : sequence of str, optional
         Who each file shows. Default: "" (unknown).
     names : sequence of str, optional
@@ -115,7 +117,7 @@ def load_files(
     detector = detector or DlibHog()
     settings = _settings_key(detector, which, fallback) if cache and not aligned else None
     work = functools.partial(_crops_of_file, detector=detector, which=which, fallback=fallback, settings=settings)
-    work = _aligned_crop_of_file if aligned else work
+    work = _aligned_crop if aligned else work
     if n_jobs == 1:
         results = map(work, paths)
     else:
@@ -146,8 +148,10 @@ def _settings_key(detector, which, fallback):
 
 def _crops_of_file(path, detector, which, fallback, settings):
     """(images, attributes, status, reason) of one file, from the cache where possible."""
+    if isinstance(path, Encoded):
+        return _aligned_crop(path)
     try:
-        data = _bytes_of(path)
+        data = read_bytes(path)
         place = None
         if settings is not None:
             key = content_key(data)
@@ -162,31 +166,23 @@ def _crops_of_file(path, detector, which, fallback, settings):
     return faces.images, faces.attributes, *_status(faces.images, faces.attributes)
 
 
-def _bytes_of(path):
-    return path.data if isinstance(path, Encoded) else read_bytes(path)
-
-
-def _aligned_crop_of_file(path):
+def _aligned_crop(path):
     """As `_crops_of_file`, for a file that is a crop already."""
     try:
-        image = decode_image(_bytes_of(path), name=path)
-        faces = from_aligned([_of_arcface_size(image, path)])
+        image = decode_image(path.data if isinstance(path, Encoded) else read_bytes(path), name=path)
+        faces = from_aligned([checked_arcface_size(image, path)])
     except ImageError as error:
         return np.zeros((0, SIZE, SIZE, 3), np.uint8), pd.DataFrame(columns=ATTRIBUTES), "error", error.reason
     return faces.images, faces.attributes, "ok", ""
 
 
-def _of_arcface_size(image, source):
+def checked_arcface_size(image, source):
+    """A picture that was read from `source`, if it has the size of an aligned crop; else `ImageError`."""
     height, width = image.shape[:2]
     if (height, width) != (ARCFACE_SIZE, ARCFACE_SIZE):
-        reason = f"{width} x {height} pixels; an aligned crop has {ARCFACE_SIZE} x {ARCFACE_SIZE} in ArcFace's template"
-        raise ImageError(printable(source), f"{reason}. A photograph is scored without aligned")
+        reason = f"{width} x {height} pixels; an aligned crop has {ARCFACE_SIZE} x {ARCFACE_SIZE}"
+        raise ImageError(printable(source), f"{reason}; faces in photographs are found without --aligned")
     return image
-
-
-def checked_arcface_crop(image, source):
-    """`from_arcface_crop` of a picture that was read from `source`; ImageError where its size is another."""
-    return from_arcface_crop(_of_arcface_size(image, source))
 
 
 def _status(images, attributes):
@@ -270,10 +266,10 @@ def read_crops(sources, to_crop, *, strict=False, progress=None):
 
 
 def load_folder(folder, *, id_key_index=-2, **options):
-    """Faces of every image below a folder of `identity/image`, at any depth: the folder of a photograph names its person.
+    """Faces of every image below a folder of `identity/image`. The folder of a photograph names its person.
 
-    Images that stand directly in the folder have no identity (""). Names are paths relative to the folder, with "/";
-    characters that can't be printed are escaped.
+    It may lie at any depth, the same for all. Images that stand directly in the folder have no identity (""). Names are
+    paths relative to the folder, with "/"; characters that can't be printed are escaped.
 
     Parameters
     ----------
@@ -314,18 +310,23 @@ def load_folder(folder, *, id_key_index=-2, **options):
 
 
 def folder_identity(name, id_key_index=-2):
-    """The person that a relative path names: by default its last folder, and "" where it has none.
+    """The person that a path names: by default the folder of the photograph, and "" where it has none.
+
+    This is the one rule for folders, lists of images and pairs. -1 is the file itself.
 
     >>> folder_identity("set/ann/1.jpg"), folder_identity("set/ann/1.jpg", 0), folder_identity("1.jpg")
     ('ann', 'set', '')
     """
     parts = name.split("/")
-    inside = len(parts) > 1 and -len(parts) <= id_key_index < len(parts)
-    return parts[id_key_index] if inside and id_key_index not in (-1, len(parts) - 1) else ""
+    if len(parts) == 1 and id_key_index != -1:
+        return ""
+    return parts[id_key_index] if -len(parts) <= id_key_index < len(parts) else ""
 
 
 def check_depth(folder, names, id_key_index=-2):
     """Refuse photographs at different depths below a folder: the same rule can't name the person of both.
+
+    Warns where folders of one name stand in several places: they count as one person.
 
     Parameters
     ----------
@@ -352,6 +353,18 @@ def check_depth(folder, names, id_key_index=-2):
             f"{printable(folder)}: some photographs lie deeper than others ({parents[0]} and {parents[1]} both hold "
             "some), so it is not clear which folder names the person; put all at one depth, or say which part of the "
             "path it is: --id-key-index 0 (id_key_index=0) is the first folder"
+        )
+    places = {}
+    for name in names if id_key_index == -2 else ():
+        if "/" in name:
+            places.setdefault(folder_identity(name), set()).add(name.rpartition("/")[0])
+    shared = [sorted(found) for found in places.values() if len(found) > 1]
+    if shared:
+        warnings.warn(
+            f"{printable(folder)}: {printable(shared[0][0])} and {printable(shared[0][1])} are taken for one person, "
+            f"and so are {len(shared) - 1} other sets of folders with one name; if these are no names of people, say "
+            "which part of the path is: --id-key-index 0 (id_key_index=0) is the first folder",
+            stacklevel=3,
         )
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from ..faces import DlibHog, Faces, attribute_table
+from ..faces import DlibHog, Faces, attribute_table, from_arcface_crop
 from ..faces.images import find_images, read_image
-from .folders import REPORT, Loaded, checked_arcface_crop, folder_identity, load_files, read_crops
+from .folders import REPORT, Loaded, checked_arcface_size, folder_identity, load_files, read_crops
 
 
 class PairSet(NamedTuple):
@@ -145,7 +145,7 @@ def read_arcface_crops(read, sources, *, names, identities, strict, progress=Non
     """
 
     def to_crop(source):
-        return checked_arcface_crop(read(source), source)
+        return from_arcface_crop(checked_arcface_size(read(source), source))
 
     images, kept, report = read_crops(sources, to_crop, strict=strict, progress=progress)
     attributes = attribute_table([{"status": "ok", "n_faces": 1}] * len(kept))
