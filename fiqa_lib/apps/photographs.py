@@ -203,7 +203,8 @@ def _below(folder):
     rows += [(Path(row.path), row.reason) for row in found.skipped[of_photographs].itertuples()]
     others = found.skipped[~of_photographs]
     if not rows:
-        return [(folder, str(no_image_in(folder, found.skipped)).partition(": ")[2])]
+        there = str(no_image_in(folder, found.skipped)).partition("below; ")[2]
+        return [(folder, f"the folder holds no image file; {there}")]
     if len(others):
         warnings.warn(f"{printable(folder)}: left out: {summary_of(others)}", stacklevel=3)
     return sorted(rows, key=lambda row: row[0].as_posix())
@@ -283,8 +284,9 @@ def score_files(
     inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
     columns = columns_of(scorer)
     reading = {"fallback": fallback, "detector": detector, "aligned": aligned}
-    contents = (content_key(path.data) for path, _ in inputs if isinstance(path, Encoded))
-    key = run_key(scorer, repr(reading), *(os.fspath(path) for path, _ in inputs), *contents)
+    more = [repr(detector)] * (detector is not None) + ["aligned"] * aligned
+    more += [content_key(path.data) for path, _ in inputs if isinstance(path, Encoded)]
+    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs), *more)
     journal = Journal(out, key, restart=restart)
     done = len(journal.rows)
     with progress_bar(len(inputs), done=done, shown=progress) as bar:

@@ -353,12 +353,10 @@ def _rgb_of(image):
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one
     mode = "RGBA" if image.has_transparency_data else "RGB"
-    if mode == "RGBA":
-        return to_rgb_uint8(np.asarray(image if image.mode == mode else image.convert(mode)))
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _ROWS):  # Pillow's own conversions take three times the memory of the picture
+    for top in range(0, max(1, image.height), _ROWS):  # all at once takes three times the memory of the picture, or six
         rows = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
-        pixels[top : top + _ROWS] = rows if rows.mode == mode else rows.convert(mode)
+        pixels[top : top + _ROWS] = to_rgb_uint8(np.asarray(rows if rows.mode == mode else rows.convert(mode)))
     return pixels
 
 
