@@ -66,7 +66,7 @@ def create_scorer(name, *, recogniser=None, weights=None, model=None, **paramete
     return make_scorer(name, parameters, recogniser=recogniser, weights=weights, model=model)
 
 
-def load_faces(path):
+def load_faces(path, **options):
     """The aligned faces of a photograph or of a folder.
 
     Parameters
@@ -74,6 +74,8 @@ def load_faces(path):
     path : path
         An image file, whose largest face is taken; or a folder, laid out as identity/photograph.jpg where identities
         matter. Of a folder, files without a face are left out: `fiqa_lib.data.load_folder` reports each of them.
+    **options
+        Further arguments of `fiqa_lib.data.load_folder`, such as `detector` and `aligned`.
 
     Returns
     -------
@@ -94,7 +96,10 @@ def load_faces(path):
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder")
-    loaded = load_folder(path) if path.is_dir() else load_files([path])
+    if path.is_dir():
+        loaded = load_folder(path, **options)
+    else:
+        loaded = load_files([path], **{key: value for key, value in options.items() if key != "id_key_index"})
     if not path.is_dir() and loaded.report["status"][0] == "error":
         raise ImageError(path, loaded.report["reason"][0])
     if len(loaded.faces) == 0:

@@ -122,6 +122,12 @@ METHOD = (
     option("--model", "a fitted method that learns (default: fit on the bundled faces)", type=Path, metavar="FILE.npz"),
 )
 FALLBACK = option("--fallback", "where no face is found: take the middle of the picture", choices=("centre",))
+READING = OneOf(
+    (
+        option("--detector", "what finds the faces", choices=("dlib-hog", "mtcnn"), default="dlib-hog"),
+        flag("--aligned", "the images are 112x112 crops in ArcFace's template: nothing is detected"),
+    )
+)
 JOBS = option("--jobs", "processes that read photographs and find faces", type=int, default=1)
 NO_PROGRESS = flag("--no-progress", "show no progress bar")
 RESTART = flag("--restart", "drop what an interrupted run of the same command left")
@@ -153,6 +159,17 @@ def _parameters(items):
     return parameters
 
 
+def _reading(arguments, **options):
+    """How photographs are read: `detector`, `aligned`."""
+    from .faces import load_detector
+
+    return {"detector": load_detector(arguments.detector, **options), "aligned": arguments.aligned}
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
 def _counts(values):
     return ", ".join(f"{count} {value}" for value, count in values.value_counts().items())
 
@@ -162,7 +179,7 @@ def _counts(values):
 SCORE = (
     option(
         "inputs",
-        "image files, folders, lists of images (.txt, one path a line); or one video",
+        "image files, folders, lists of images (.txt, one path a line), sets of crops (.bin); or one video",
         nargs="+",
         metavar="PATH",
     ),
@@ -175,6 +192,7 @@ SCORE = (
     option("--best-dir", "video: the folder for the best frames", type=Path, metavar="DIR"),
     option("--masks", "cafi: the folder for the masked faces", type=Path, metavar="DIR"),
     option("--cafi-tables", "cafi: the folder for serfiq.csv, Degree.csv and dbcnn.csv", type=Path, metavar="DIR"),
+    READING,
     FALLBACK,
     RESTART,
     STRICT,
@@ -197,12 +215,15 @@ def score(arguments):
 
         cafi_files.check(None if film else scorer)
     if film is not None:
+        options["detector"] = _reading(arguments, quick=True)["detector"]
         return _score_video(arguments, film, scorer, options)
+    reading = _reading(arguments)
     write = photographs.write_quality if arguments.format == "faceqgen" else write_csv
-    options |= {"strict": arguments.strict, "n_jobs": arguments.jobs, "write": write}
-    table = photographs.score_files(photographs.list_inputs(arguments.inputs), scorer, arguments.out, **options)
+    options |= reading | {"strict": arguments.strict, "n_jobs": arguments.jobs, "write": write}
+    inputs = photographs.list_inputs(arguments.inputs)
+    table = photographs.score_files(inputs, scorer, arguments.out, **options)
     if arguments.plot:
-        photographs.contact_sheet(table, arguments.plot, fallback=arguments.fallback)
+        photographs.contact_sheet(table, arguments.plot, inputs=inputs, fallback=arguments.fallback, **reading)
     masks = None
     if arguments.masks:
         masks = cafi_files.write_masks(table, scorer, arguments.masks, fallback=arguments.fallback)
@@ -224,6 +245,8 @@ def _video_of(arguments):
         raise DataError(f"{films[0]}: a video is scored alone; give one video, or photographs without it")
     if (arguments.best > 0) != (arguments.best_dir is not None):
         raise DataError("--best N (from 1) and --best-dir DIR belong together")
+    if arguments.aligned:
+        raise DataError("--aligned is for photographs: the frames of a video are no crops")
     if arguments.strict:
         raise DataError("--strict is for photographs: in a video, frames without a face are nothing unusual")
     if arguments.format != "csv":
@@ -265,6 +288,7 @@ REPORT = (
             option("--threshold", "or: keep what scores at least this", type=float, metavar="SCORE"),
         )
     ),
+    READING,
     FALLBACK,
     flag("--no-messages", "only scores, no messages about what is wrong"),
     option("--title", "title of the page (default: the folder's name)"),
@@ -283,6 +307,7 @@ def report(arguments):
         arguments.out,
         scorer,
         **{name: getattr(arguments, name) for name in ("discard", "threshold", "fallback", "title")},
+        **_reading(arguments),
         measures=not arguments.no_messages,
         n_jobs=arguments.jobs,
         progress=not arguments.no_progress,
@@ -449,6 +474,7 @@ SDD_LABELS = (
     ("-load-feature", SWITCH | {"dest": "load_feature", "help": argparse.SUPPRESS}),  # as the original spells it
     option("--features", "embeddings as one array, row i for line i", type=Path, metavar="FILE.npy"),
     *RECOGNISER,
+    READING,
     FALLBACK,
     option("--fix-num", "number of positives, and of negatives, in each repeat", type=int, default=24),
     option("--repeats", "repeats that are averaged", type=int, default=12),
@@ -485,7 +511,7 @@ def sdd_labels(arguments):
     given["recogniser"] = given["recogniser"] or "dlib"
     for name in ("command", "run", "score_dst", "fix_num", "repeats", "resume", "no_progress"):
         given.pop(name)
-    counts = labelling.label_files(out, **given)
+    counts = labelling.label_files(out, say=_say, **given)
     by_status = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1]))
     print(f"{sum(counts.values())} images: {by_status}. Written: {out}")
 
@@ -500,6 +526,8 @@ BENCHMARK = (
         "--methods", "only these (default: all that need no weights; `methods` lists them)", nargs="+", metavar="NAME"
     ),
     *RECOGNISER,
+    READING,
+    option("--id-key-index", "which part of a path below --data names the person", type=int, default=-2, metavar="I"),
     option("--photographs", "photographs of each person, without --pairs; 0 for all", type=int, default=5),
     option("--copies", "degraded copies of each photograph, without --pairs", type=int, default=3),
     FMR,
@@ -530,6 +558,9 @@ def benchmark(arguments):
         photographs=arguments.photographs or None,
         copies=arguments.copies,
         random_state=arguments.seed,
+        say=_say,
+        id_key_index=arguments.id_key_index,
+        **_reading(arguments),
     )
     results = bench.run(given, arguments.methods, recogniser=recogniser, say=_print_method)
     similarity = bench.similarities(given, recogniser)

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 
 def picture(height=90, width=75):
@@ -245,7 +245,7 @@ def _others():
         "drawing.png": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         "phone.jpg": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         "video.jpg": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video"),
-        "newer.jpg": (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "AVIF"),
+        "newer.jpg": (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "truncated" if features.check("avif") else "AVIF"),
         "jpeg2000.jpg": (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
         "layers.png": (b"8BPS\0\1" + bytes(20), "Photoshop"),
         "unknown.jpg": (random.Random(3).randbytes(1000), "not an image"),

@@ -19,7 +19,7 @@ from fiqa_lib.data import load_files, pair_sets
 from fiqa_lib.data import published as p
 from fiqa_lib.data.layouts import PAGES
 from fiqa_lib.errors import DataError, FiqaError, ImageError
-from fiqa_lib.faces import CANONICAL_EYES, Detection
+from fiqa_lib.faces import ARCFACE_EYES, ARCFACE_TO_CANONICAL, CANONICAL_EYES, Detection
 from fiqa_lib.weights import packaged_files
 
 CARD = Path(__file__).parent.parent / "data" / "README.md"
@@ -719,7 +719,7 @@ def test_scface_missing_or_malformed(scface, put):
 
 
 def test_arcface_crop_puts_the_eyes_in_place():
-    for source, target in zip(pair_sets.ARCFACE_EYES, CANONICAL_EYES, strict=True):
+    for source, target in zip(ARCFACE_EYES, CANONICAL_EYES, strict=True):
         y, x = np.mgrid[:112, :112]
         spot = 255 * np.exp(-((x - source[0]) ** 2 + (y - source[1]) ** 2) / 8)
         picture = np.repeat(np.rint(spot).astype(np.uint8)[..., None], 3, axis=2)
@@ -732,8 +732,8 @@ def test_arcface_crop_repeats_the_border_and_keeps_detail(orl):
     grey = pair_sets.from_arcface_crop(np.full((112, 112, 3), 77, np.uint8))
     assert grey.shape == (192, 192, 3) and (grey == 77).all()
     back = {"flags": cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP}
-    crop = cv2.warpAffine(orl.images[5], pair_sets.ARCFACE_TO_CANONICAL, (112, 112), **back)
-    again = cv2.warpAffine(pair_sets.from_arcface_crop(crop), pair_sets.ARCFACE_TO_CANONICAL, (112, 112), **back)
+    crop = cv2.warpAffine(orl.images[5], ARCFACE_TO_CANONICAL, (112, 112), **back)
+    again = cv2.warpAffine(pair_sets.from_arcface_crop(crop), ARCFACE_TO_CANONICAL, (112, 112), **back)
     error = ((again.astype(float) - crop)[2:-2, 2:-2] ** 2).mean()
     assert 10 * np.log10(255**2 / error) > 45
     with pytest.raises(DataError, match="112, 112, 3"):

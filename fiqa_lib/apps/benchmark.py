@@ -18,11 +18,13 @@ import pandas as pd
 from .. import evaluation, weights
 from ..cache import cache_folder, content_key, sources_of
 from ..data import score_files
+from ..data.folders import count_of
 from ..data.orl import benchmark_pairs, load, load_orl, orl_d, split_by_identity
 from ..data.pairs import PairIndices, read_pairs
 from ..errors import DataError
 from ..evaluation.verification import FewImpostorsWarning, fit_threshold
 from ..faces import Faces
+from ..faces.images import printable
 from ..files import write_csv
 from ..recognition import as_recogniser, load_recogniser
 from ..scorers import SCORERS, fit_cached
@@ -58,7 +60,7 @@ class Protocol(NamedTuple):
     n_lost: int = 0
 
 
-def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3, random_state=0):
+def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3, random_state=0, say=None, **reading):
     """The people and the pairs of a benchmark.
 
     Parameters
@@ -77,6 +79,10 @@ def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3
         Without `pairs`: degraded copies of each test photograph, as in `degradations.benchmark`.
     random_state : int, default=0
         Seed of the split and of the degradations.
+    say : callable, default=None
+        Called once with how many people and photographs `data` has, as text.
+    **reading
+        How `data` is read, as for `data.load`: `detector`, `aligned`, `id_key_index`.
 
     Returns
     -------
@@ -87,12 +93,17 @@ def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3
     DataError
         The files do not fit together. The message says which names are at fault.
     """
-    made = _listed_pairs(data, pairs) if pairs is not None else _made_pairs(data, photographs, copies, random_state)
+    loaded = load(data, **reading)
+    if say is not None:
+        say(f"{data}: {count_of(loaded.faces, loaded.report)}")
+    if pairs is not None:
+        made = _listed_pairs(loaded, data, pairs)
+    else:
+        made = _made_pairs(loaded.faces, photographs, copies, random_state)
     return made._replace(groups=_groups_of(made.test, groups)) if groups else made
 
 
-def _made_pairs(data, photographs, copies, random_state):
-    faces = load(data).faces
+def _made_pairs(faces, photographs, copies, random_state):
     if photographs is not None:
         train, _ = split_by_identity(faces, random_state=random_state)
         few = pd.Series(faces.names).groupby(faces.identities).rank().to_numpy() <= photographs
@@ -103,14 +114,14 @@ def _made_pairs(data, photographs, copies, random_state):
     return Protocol(train, test, pairs, *who, np.full(len(test), ""))
 
 
-def _listed_pairs(data, path):
+def _listed_pairs(loaded, data, path):
     from ..data.pairs import identities_of_pairs
 
-    loaded, table = load(data), read_pairs(path)
+    table = read_pairs(path)
     faces = loaded.faces
     names = list(map(str, faces.names))
     unusable = loaded.report.loc[~loaded.report["status"].isin(["ok", "fallback"]), "path"]
-    lost = [p if str(data) == "bundled" else Path(p).relative_to(data).as_posix() for p in unusable]
+    lost = [p if str(data) == "bundled" else Path(p).relative_to(printable(Path(data))).as_posix() for p in unusable]
     places = pd.DataFrame({"path": names + lost, "score": [*range(len(names)), *[-1] * len(lost)]})
     a, b = (np.asarray(side, int) for side in score_files.pair_qualities(table, places.astype({"score": float})))
     who = identities_of_pairs(table)

@@ -37,6 +37,7 @@ def label_files(
     strict=False,
     restart=False,
     progress=False,
+    say=None,
     **job,
 ):
     """Write SDD-FIQA labels of listed images to a CSV file.
@@ -62,6 +63,8 @@ def label_files(
         Drop the files of an interrupted run. Without it the same command continues where that run stopped.
     progress : bool, default=False
         Show bars on standard error.
+    say : callable, default=None
+        Called once with how many people and images were found, as text.
     **job
         Input and settings: the fields of `labelling_run.Job`, such as `image_list_file`, `features`, `n_samples`.
 
@@ -96,6 +99,9 @@ def label_files(
     with _executor(process_num, cluster) as (pool, ahead):
         run.collect(pool, ahead, strict)
         run.sort(max_memory, strict)
+        if say is not None:
+            people, images = len(run.index.bounds) - 1, len(run.index)
+            say(f"{people} people, {images} photographs; {run.count - images} not used")
         run.measure(pool, ahead)
     counts = run.write(out, text)
     shutil.rmtree(folder, ignore_errors=True)

@@ -6,14 +6,18 @@ import functools
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote
 
 import numpy as np
 
 from ..cache import content_key, sources_of
+from ..data.folders import check_depth, folder_identity, load_files, no_image_in
 from ..errors import DataError
-from ..faces.images import find_images
+from ..faces import load_detector
+from ..faces.images import find_images, printable, summary_of
 from ..files import whole_file
 from ..labels.sdd import check_scale
 from ..labels.sdd_distances import Settings
@@ -61,6 +65,10 @@ class Job:
         The recogniser's weights.
     fallback : {None, "centre"}, default=None
         What to do with a picture in which no face is found; see `data.load_files`.
+    detector : str, default="dlib-hog"
+        Finds the faces in images; a key of `faces.DETECTORS`.
+    aligned : bool, default=False
+        The images are 112x112 crops in ArcFace's template; see `data.load_files`.
 
     Raises
     ------
@@ -83,9 +91,12 @@ class Job:
     recogniser: str = "dlib"
     weights: str | None = None
     fallback: str | None = None
+    detector: str = "dlib-hog"
+    aligned: bool = False
 
     def __post_init__(self):
         check_scale(self.scale)
+        load_detector(self.detector)
         self.n_samples, self.n_repeats, self.seed, self.draws = self.settings
         if self.features and (self.feature_root or self.load_feature):
             raise DataError(
@@ -125,8 +136,7 @@ class Job:
 
     def person(self, name):
         """The person that a line names, or "" where it has no such part."""
-        parts = name.split("/")
-        return parts[self.id_key_index] if -len(parts) <= self.id_key_index < len(parts) else ""
+        return folder_identity(name, self.id_key_index)
 
     def place(self, name):
         """Where the embedding of an image belongs; None without a folder for them."""
@@ -180,15 +190,38 @@ class People:
         )
 
 
-def write_list(folder, image_root):
-    """The path of a list of every image below a folder."""
-    paths = find_images(image_root).paths
-    if not paths:
-        raise DataError(f"{image_root}: no image file in this folder or below")
+def write_list(folder, image_root, id_key_index=-2):
+    """The path of a list of every image below a folder. What else is there is said in a warning.
+
+    A name that no line of a list can hold (line ends, backslashes, bytes that are no text, spaces at its ends) is
+    written with these characters as `%0A`; `file_of` finds it.
+    """
+    found = find_images(image_root)
+    if not found.paths:
+        raise no_image_in(image_root, found.skipped)
+    names = [p.relative_to(image_root).as_posix() for p in found.paths]
+    check_depth(image_root, names, id_key_index)
+    if len(found.skipped):
+        warnings.warn(f"{printable(image_root)}: left out: {summary_of(found.skipped)}", stacklevel=2)
     with whole_file(folder / "list.txt") as temporary:
-        text = "".join(f"{p.relative_to(image_root).as_posix()}\n" for p in paths)
+        text = "".join(f"{_as_line(name)}\n" for name in names)
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return folder / "list.txt"
+
+
+def _as_line(name):
+    if name == name.strip().lstrip("\ufeff") and printable(name) == name and "\\" not in name:
+        return name
+    return quote(name, safe="/", errors="surrogateescape")
+
+
+def file_of(root, name):
+    """The image file of a line: the path itself or, where there is none, the one that `write_list` encoded so."""
+    path = Path(root or "", name)
+    if "%" in name and not path.exists():
+        decoded = Path(root or "", unquote(name, errors="surrogateescape"))
+        return decoded if decoded.exists() else path
+    return path
 
 
 def read_npy(path, dim=None):
@@ -222,7 +255,7 @@ def rows_of_files(job, names, dim):
     missing = [i for i, (status, _) in problems.items() if status == MISSING]
     if job.load_feature or not missing:
         return rows, problems
-    paths = [Path(job.image_root or "", names[i]) for i in missing]
+    paths = [file_of(job.image_root, names[i]) for i in missing]
     for i, (row, problem) in zip(missing, _embedded(job, paths), strict=True):
         if problem is not None:
             problems[i] = problem
@@ -252,12 +285,11 @@ def _embedded(job, paths):
     """(embedding, None) or (None, (status, reason)) of each image file."""
     import torch
 
-    from ..data.folders import load_files
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # processes share the cores, and the last digits must not depend on the number of them
     try:
-        faces, report = load_files(paths, names=range(len(paths)), fallback=job.fallback, cache=False)
+        options = {"fallback": job.fallback, "detector": load_detector(job.detector), "aligned": job.aligned}
+        faces, report = load_files(paths, names=range(len(paths)), cache=False, **options)
         rows = dict(zip(faces.names, load_recogniser(job.recogniser, job.weights).embed(faces), strict=True))
     finally:
         torch.set_num_threads(threads)

@@ -57,7 +57,7 @@ class Run:
         for torn in [*folder.glob(".*"), *folder.glob("*/.*")]:  # half-written files of a killed process
             torn.unlink(missing_ok=True)
         if job.image_list_file is None:
-            job = replace(job, image_list_file=write_list(folder, job.image_root))
+            job = replace(job, image_list_file=write_list(folder, job.image_root, job.id_key_index))
         key = job.key()
         about = _read_json(folder / "run.json") or {"key": key, "token": secrets.token_hex(8), "job": asdict(job)}
         if about["key"] != key:

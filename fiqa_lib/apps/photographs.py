@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ..cache import content_key
 from ..course import plotting
-from ..data.folders import load_files
+from ..data.bin_files import read_insightface_bin
+from ..data.folders import Encoded, load_files, no_image_in
 from ..data.orl import load_orl
 from ..data.tables import read_lines
 from ..errors import DataError
-from ..faces.images import find_images, printable
+from ..faces.images import find_images, is_picture_name, printable, summary_of
 from ..files import whole_file, write_csv
 from ..recognition import load_recogniser
 from ..scorers import SCORERS, fit_cached
@@ -173,25 +175,54 @@ def list_inputs(paths):
     Parameters
     ----------
     paths : sequence of paths
-        A folder stands for the images below it (sorted), a `.txt` or `.lst` file for the paths in its lines (relative
-        to the folder of the list), anything else for itself.
+        A folder stands for the photographs below it (sorted), a `.txt` or `.lst` file for the paths in its lines
+        (relative to the folder of the list), a `.bin` file of InsightFace for its images ("0", "1" ...; aligned crops),
+        anything else for itself.
 
     Returns
     -------
-    list of (Path, str or None)
-        The path, and why it can't be listed, if so: it gets a row too.
+    list of (Path or Encoded, str or None)
+        The path, and why it can't be used, if so: it gets a row too. What else a folder holds is counted in a warning.
     """
     inputs = []
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = find_images(path).paths
-            inputs += [(p, None) for p in inside] or [(path, "the folder holds no image file")]
+            inputs += _below(path)
+        elif path.suffix.lower() == ".bin" and path.is_file():
+            inputs += _images_in(path)
         elif path.suffix.lower() in LISTS:
             inputs += _listed(path)
         else:
             inputs.append((path, None))
     return inputs
+
+
+def _below(folder):
+    """The photographs of a folder; also those of which only the name is there, such as links that lead out of it."""
+    found = find_images(folder)
+    of_photographs = found.skipped["path"].map(is_picture_name).to_numpy(bool) & ~_is_hidden(found.skipped)
+    rows = [(path, None) for path in found.paths]
+    rows += [(Path(row.path), row.reason) for row in found.skipped[of_photographs].itertuples()]
+    others = found.skipped[~of_photographs]
+    if not rows:
+        there = str(no_image_in(folder, found.skipped)).partition("below; ")[2]
+        return [(folder, f"the folder holds no image file; {there}")]
+    if len(others):
+        warnings.warn(f"{printable(folder)}: left out: {summary_of(others)}", stacklevel=3)
+    return sorted(rows, key=lambda row: row[0].as_posix())
+
+
+def _is_hidden(skipped):
+    return skipped["path"].map(lambda path: Path(path).name.startswith(".")).to_numpy(bool)
+
+
+def _images_in(path):
+    try:
+        images = read_insightface_bin(path).images
+    except DataError as error:
+        return [(path, str(error).removeprefix(f"{path}: "))]
+    return [(Encoded(str(number), data), None) for number, data in enumerate(images)]
 
 
 def _listed(path):
@@ -203,7 +234,18 @@ def _listed(path):
 
 
 def score_files(
-    inputs, scorer, out, *, fallback=None, strict=False, restart=False, n_jobs=1, progress=False, write=write_csv
+    inputs,
+    scorer,
+    out,
+    *,
+    fallback=None,
+    detector=None,
+    aligned=False,
+    strict=False,
+    restart=False,
+    n_jobs=1,
+    progress=False,
+    write=write_csv,
 ):
     """Score photographs and write the table.
 
@@ -217,6 +259,10 @@ def score_files(
         The CSV file. Its columns are `columns_of(scorer)`; `status` and `reason` are those of `score_rows`.
     fallback : {None, "centre"}, default=None
         What to take where no face is found: nothing, or the middle of the picture.
+    detector : callable, default=None
+        Finds the faces, as in `faces.extract_faces`. None: `DlibHog()`.
+    aligned : bool, default=False
+        The inputs are 112x112 crops in ArcFace's template; see `data.load_files`.
     strict : bool, default=False
         Stop at the first photograph that can't be read or has no face.
     restart : bool, default=False
@@ -240,13 +286,16 @@ def score_files(
     """
     inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
     columns = columns_of(scorer)
-    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs))
+    reading = {"fallback": fallback, "detector": detector, "aligned": aligned}
+    more = [repr(detector)] * (detector is not None) + ["aligned"] * aligned
+    more += [content_key(path.data) for path, _ in inputs if isinstance(path, Encoded)]
+    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs), *more)
     journal = Journal(out, key, restart=restart)
     done = len(journal.rows)
     with progress_bar(len(inputs), done=done, shown=progress) as bar:
         for start in range(done, len(inputs), CHUNK):
             part = inputs[start : start + CHUNK]
-            rows = _rows_of_files(part, scorer, fallback, strict, n_jobs)
+            rows = _rows_of_files(part, scorer, reading, strict, n_jobs)
             journal.append([{column: row.get(column) for column in columns} for row in rows])
             bar.update(len(part))
     table = table_of(journal.rows, columns)
@@ -255,15 +304,15 @@ def score_files(
     return table
 
 
-def _rows_of_files(inputs, scorer, fallback, strict, n_jobs):
+def _rows_of_files(inputs, scorer, reading, strict, n_jobs):
     errors = {str(number): problem for number, (_, problem) in enumerate(inputs) if problem}
     if strict and errors:
         number, problem = next(iter(errors.items()))
-        raise DataError(f"{inputs[int(number)][0]}: {problem}")
+        raise DataError(f"{printable(inputs[int(number)][0])}: {problem}")
     names = [str(number) for number in range(len(inputs))]
     readable = [name for name in names if name not in errors]
     paths = [inputs[int(name)][0] for name in readable]
-    faces, report = load_files(paths, names=readable, fallback=fallback, strict=strict, n_jobs=n_jobs)
+    faces, report = load_files(paths, names=readable, strict=strict, n_jobs=n_jobs, **reading)
     failed = (report["status"] == "error").to_numpy()
     errors |= {name: why for name, why, bad in zip(readable, report["reason"], failed, strict=True) if bad}
     rows = score_rows(scorer, faces, names, errors)
@@ -293,7 +342,7 @@ def write_quality(scores, path):
     return Path(path)
 
 
-def contact_sheet(table, path, *, count=12, fallback=None):
+def contact_sheet(table, path, *, count=12, inputs=None, **reading):
     """Draw the best and the worst faces of a table into a picture file.
 
     Parameters
@@ -304,21 +353,29 @@ def contact_sheet(table, path, *, count=12, fallback=None):
         The picture; its suffix chooses the format.
     count : int, default=12
         Number of best and of worst faces, at most.
-    fallback : {None, "centre"}, default=None
-        As the photographs were scored.
+    inputs : sequence, default=None
+        What was scored, row by row, as `score_files` took it. None: the paths in the table, where names that can't be
+        printed are not those of the files.
+    **reading
+        `fallback`, `detector` and `aligned`, as the photographs were scored.
 
     Raises
     ------
     DataError
         No face was scored, a photograph has changed since, or the format is unknown.
     """
-    scored = table.dropna(subset=["score"]).sort_values("score", ascending=False, kind="stable")
+    paths = list(table["path"]) if inputs is None else [item[0] if type(item) is tuple else item for item in inputs]
+    scored = (
+        table.assign(place=range(len(table)))
+        .dropna(subset=["score"])
+        .sort_values("score", ascending=False, kind="stable")
+    )
     if scored.empty:
         raise DataError("no face was scored: there is nothing to draw")
     count = min(count, len(scored))
     pictures, titles = [], []
     for rows in (scored.head(count), scored.tail(count)[::-1]):
-        faces = load_files(rows["path"], names=range(count), fallback=fallback).faces
+        faces = load_files([paths[place] for place in rows["place"]], names=range(count), **reading).faces
         if len(faces) != count:
             raise DataError("photographs have changed or gone since they were scored: run again with --restart")
         pictures += list(faces.images)

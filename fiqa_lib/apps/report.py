@@ -21,9 +21,11 @@ import numpy as np
 import pandas as pd
 
 from .. import components
+from ..data.folders import checked_arcface_size, no_image_in
 from ..errors import DataError, ImageError
-from ..faces import DlibHog, Faces, extract_faces
+from ..faces import DlibHog, Faces, extract_faces, five_points, from_aligned, similarity_transform
 from ..faces.images import find_images, printable, read_image
+from ..faces.masking import CANONICAL_BOX
 from ..files import whole_file
 from .output import progress_bar
 from .photographs import CHUNK, score_rows
@@ -92,6 +94,8 @@ def write_report(
     discard=0.1,
     threshold=None,
     fallback=None,
+    detector=None,
+    aligned=False,
     measures=True,
     title=None,
     n_jobs=1,
@@ -113,6 +117,11 @@ def write_report(
         Keep scores from this one on. Given, it replaces `discard`.
     fallback : {None, "centre"}, default=None
         What to take where no face is found: nothing, or the middle of the picture.
+    detector : callable, default=None
+        Finds the faces, as in `faces.extract_faces`. None: `DlibHog()`.
+    aligned : bool, default=False
+        The files are 112x112 crops in ArcFace's template (`faces.from_aligned`). Then there are no messages: most are
+        about the photograph around the face.
     measures : bool, default=True
         Tell what is wrong with each photograph (`components.measure`).
     title : str, default=None
@@ -138,8 +147,9 @@ def write_report(
         raise DataError(f"the threshold must be a finite number, not {threshold}")
     found = find_images(folder)
     if not found.paths:
-        raise DataError(f"{printable(folder)}: no image file in this folder or below")
-    photographs = _photographs(folder, found.paths, scorer, fallback, measures, n_jobs, progress)
+        raise no_image_in(folder, found.skipped)
+    inspect = partial(_inspect, detector=detector, aligned=aligned, fallback=fallback, measures=measures)
+    photographs = _photographs(folder, found.paths, scorer, inspect, n_jobs, progress)
     skipped = (
         {"path": _relative(path, folder), "status": "skipped", "score": None, "reason": printable(reason)} | _NO_PICTURE
         for path, reason in found.skipped[["path", "reason"]].itertuples(index=False)
@@ -182,11 +192,11 @@ def _relative(path, folder):
 # ------------------------------------------------------------------------------------------------- the photographs
 
 
-def _photographs(folder, paths, scorer, fallback, measures, n_jobs, progress):
+def _photographs(folder, paths, scorer, inspect, n_jobs, progress):
     """One dict for each photograph, in order; at most `CHUNK` of them are in memory."""
     from joblib import Parallel, delayed
 
-    inspect = delayed(partial(_inspect, fallback=fallback, measures=measures))
+    inspect = delayed(inspect)
     with progress_bar(len(paths), shown=progress, unit="photograph") as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
@@ -204,19 +214,34 @@ def _photographs(folder, paths, scorer, fallback, measures, n_jobs, progress):
 _NO_PICTURE = {"messages": [], "thumbnail": ""}
 
 
-def _inspect(path, *, fallback, measures):
+def _inspect(path, *, detector, aligned, fallback, measures):
     """(Faces with at most one face, what the page shows, "" or why it can't be read): decodes and searches it once."""
     try:
         image = read_image(path)
+        crop = [checked_arcface_size(image, path)] if aligned else None
     except ImageError as error:
         return Faces.concat([]), _NO_PICTURE, error.reason
-    detections = DlibHog()(image)
-    faces = extract_faces(image, detector=lambda _: detections, fallback=fallback, name=str(path))
     picture = {"messages": [], "thumbnail": thumbnail(image), "size": list(image.shape[1::-1])}
+    if aligned:
+        return from_aligned(crop, names=[str(path)]), picture, ""
+    detections = (detector or DlibHog())(image)
+    faces = extract_faces(image, detector=lambda _: detections, fallback=fallback, name=str(path))
     if measures and list(faces.attributes["status"]) == ["ok"]:
-        measured = components.measure(image, detections=detections).query("message != '' and scalar >= 0")
+        boxes = [_box_of_dlib(detection) for detection in detections]
+        measured = components.measure(image, detections=boxes).query("message != '' and scalar >= 0")
         picture["messages"] = list(zip(measured["component"], measured["message"], strict=True))
     return faces, picture, ""
+
+
+def _box_of_dlib(detection):
+    """The box that dlib would give: 68 landmarks are found in it. Of another detector it follows from its landmarks."""
+    if detection.landmarks is None:
+        return detection
+    matrix = similarity_transform(five_points(), detection.landmarks)
+    left, top, width, height = CANONICAL_BOX
+    x, y = matrix @ [left + width / 2, top + height / 2, 1]
+    side = width * float(np.hypot(*matrix[:, 0]))
+    return detection._replace(x=x - side / 2, y=y - side / 2, width=side, height=side)
 
 
 def thumbnail(image, size=THUMBNAIL):

@@ -18,7 +18,7 @@ import pandas as pd
 from ..cache import content_key
 from ..course import plotting
 from ..errors import DataError, ImageError
-from ..faces import DlibHog, Faces, extract_faces
+from ..faces import Faces, extract_faces, load_detector
 from ..faces.images import write_image
 from ..files import write_csv
 from .output import Journal, progress_bar, save_figure, table_of
@@ -142,8 +142,8 @@ class Scored(NamedTuple):
 
 
 def video_detector():
-    """The detector for frames: as for photographs, but without the last, slow try with a margin."""
-    return DlibHog(margin=0)
+    """The detector for frames: as for photographs, but without the last, slow tries."""
+    return load_detector(quick=True)
 
 
 def score_video(

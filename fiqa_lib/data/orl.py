@@ -54,7 +54,7 @@ def load(data="bundled", **options):
     data : "bundled" or path, default="bundled"
         The ORL faces, or a folder of `identity/image`.
     **options
-        Further arguments of `load_files`.
+        Further arguments of `load_folder`: `id_key_index` says which folder names the person.
 
     Returns
     -------
@@ -62,6 +62,9 @@ def load(data="bundled", **options):
     """
     if str(data) != "bundled":
         return load_folder(data, **options)
+    if options.get("aligned"):
+        raise DataError("the bundled faces are photographs, no aligned crops: leave out --aligned (aligned=False)")
+    options.pop("id_key_index", None)  # they are named already
     faces = load_orl(**options)
     status = faces.attributes["status"]
     reason = np.where(status == "fallback", "no face was found; the middle of the picture was taken", "")

@@ -5,23 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 
-from ..errors import DataError, ImageError
-from ..faces import (
-    ARCFACE_EYES,
-    ARCFACE_SIZE,
-    CANONICAL_EYES,
-    SIZE,
-    DlibHog,
-    Faces,
-    attribute_table,
-    similarity_transform,
-)
+from ..errors import DataError
+from ..faces import DlibHog, Faces, attribute_table, from_arcface_crop
 from ..faces.images import find_images, read_image
-from .folders import REPORT, Loaded, folder_identity, load_files, read_crops
+from .folders import REPORT, Loaded, checked_arcface_size, folder_identity, load_files, read_crops
 
 
 class PairSet(NamedTuple):
@@ -147,36 +137,6 @@ class CentralFace:
 
 # --- crops that are already aligned ------------------------------------------------------------------------------
 
-ARCFACE_TO_CANONICAL = similarity_transform(ARCFACE_EYES, CANONICAL_EYES)
-"""The one similarity (2, 3) that takes ArcFace's crop to the canonical crop: 1.49 times larger, turned by 0.3 degrees.
-
-It is fitted on the eye centres alone. ArcFace's third point is the tip of the nose and dlib's the base: they are not
-the same point, so they must not be fitted to each other.
-"""
-
-
-def from_arcface_crop(image):
-    """The canonical crop of a face that was aligned to ArcFace's 112-pixel template. Nothing is detected.
-
-    The canonical crop shows more than ArcFace's: about 12 px at the left, 14 at the right, 5 above and 19 below are the
-    repeated border. Cubic interpolation: cut back to 112 pixels the crop differs less than with linear (50 instead of
-    41 dB on a portrait).
-
-    Parameters
-    ----------
-    image : array (112, 112, 3) uint8 RGB
-        The aligned crop.
-
-    Returns
-    -------
-    array (192, 192, 3) uint8
-    """
-    image = np.asarray(image)
-    if image.shape != (ARCFACE_SIZE, ARCFACE_SIZE, 3) or image.dtype != np.uint8:
-        raise DataError(f"an ArcFace crop is (112, 112, 3) uint8, not {image.shape} {image.dtype}")
-    size = (SIZE, SIZE)
-    return cv2.warpAffine(image, ARCFACE_TO_CANONICAL, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-
 
 def read_arcface_crops(read, sources, *, names, identities, strict, progress=None):
     """As `load_files`, for crops that are aligned already. `read(source)` gives the picture or raises ImageError.
@@ -185,11 +145,7 @@ def read_arcface_crops(read, sources, *, names, identities, strict, progress=Non
     """
 
     def to_crop(source):
-        image = read(source)
-        height, width = image.shape[:2]
-        if (height, width) != (ARCFACE_SIZE, ARCFACE_SIZE):
-            raise ImageError(source, f"{width} x {height} pixels; an aligned crop of this set has 112 x 112")
-        return from_arcface_crop(image)
+        return from_arcface_crop(checked_arcface_size(read(source), source))
 
     images, kept, report = read_crops(sources, to_crop, strict=strict, progress=progress)
     attributes = attribute_table([{"status": "ok", "n_faces": 1}] * len(kept))

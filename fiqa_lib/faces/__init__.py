@@ -1,6 +1,7 @@
 """Faces: reading photographs, detecting faces in them, aligning those to one canonical crop, masking the background.
 
-`images`: image files. `detection`: detectors. `alignment`: landmarks and the canonical crop. `faces`: the `Faces` that
+`images`: image files (`formats`: what they are, `listing`: those of a folder). `detection`, `mtcnn`: detectors,
+`detectors`: by name. `alignment`: landmarks and the canonical crop. `faces`: the `Faces` that
 the whole library works on, and how a photograph becomes them. `masking`: face masks and head pose from 68 landmarks.
 """
 
@@ -8,6 +9,7 @@ from .alignment import (
     ARCFACE_EYES,
     ARCFACE_POINTS,
     ARCFACE_SIZE,
+    ARCFACE_TO_CANONICAL,
     CANONICAL_EYES,
     CANONICAL_POINTS,
     CHIP_ORIGIN,
@@ -16,13 +18,15 @@ from .alignment import (
     SIZE,
     align,
     five_points,
+    from_arcface_crop,
     geometry,
     landmarks,
     reduce_image,
     similarity_transform,
 )
 from .detection import Detection, DlibHog, centred_box, credible
-from .faces import ATTRIBUTES, Faces, attribute_table, crops_of, extract_faces
+from .detectors import DETECTORS, load_detector
+from .faces import ATTRIBUTES, Faces, attribute_table, crops_of, extract_faces, from_aligned
 from .images import decode_image, find_images, read_image, to_rgb_uint8, write_image
 from .mtcnn import Mtcnn
 
@@ -30,10 +34,12 @@ __all__ = [
     "ARCFACE_EYES",
     "ARCFACE_POINTS",
     "ARCFACE_SIZE",
+    "ARCFACE_TO_CANONICAL",
     "ATTRIBUTES",
     "CANONICAL_EYES",
     "CANONICAL_POINTS",
     "CHIP_ORIGIN",
+    "DETECTORS",
     "EYE_DISTANCE",
     "LANDMARK_BOX",
     "SIZE",
@@ -50,8 +56,11 @@ __all__ = [
     "extract_faces",
     "find_images",
     "five_points",
+    "from_aligned",
+    "from_arcface_crop",
     "geometry",
     "landmarks",
+    "load_detector",
     "read_image",
     "reduce_image",
     "similarity_transform",

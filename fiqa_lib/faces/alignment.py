@@ -145,6 +145,37 @@ def five_points():
     return ARCFACE_POINTS @ matrix[:, :2].T + matrix[:, 2]
 
 
+ARCFACE_TO_CANONICAL = similarity_transform(ARCFACE_EYES, CANONICAL_EYES)
+"""The one similarity (2, 3) that takes ArcFace's crop to the canonical crop: 1.49 times larger, turned by 0.3 degrees.
+
+It is fitted on the eye centres alone. ArcFace's third point is the tip of the nose and dlib's the base: they are not
+the same point, so they must not be fitted to each other.
+"""
+
+
+def from_arcface_crop(image):
+    """The canonical crop of a face that was aligned to ArcFace's 112-pixel template. Nothing is detected.
+
+    The canonical crop shows more than ArcFace's: about 12 px at the left, 14 at the right, 5 above and 19 below are the
+    repeated border. Cubic interpolation: cut back to 112 pixels the crop differs less than with linear (50 instead of
+    41 dB on a portrait).
+
+    Parameters
+    ----------
+    image : array (112, 112, 3) uint8 RGB
+        The aligned crop.
+
+    Returns
+    -------
+    array (192, 192, 3) uint8
+    """
+    image = np.asarray(image)
+    if image.shape != (ARCFACE_SIZE, ARCFACE_SIZE, 3) or image.dtype != np.uint8:
+        raise DataError(f"an ArcFace crop is (112, 112, 3) uint8, not {image.shape} {image.dtype}")
+    size = (SIZE, SIZE)
+    return cv2.warpAffine(image, ARCFACE_TO_CANONICAL, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
 def align(image, points, size=SIZE, *, target=CANONICAL_POINTS):
     """Cut the canonical crop out of a photograph.
 

@@ -37,28 +37,40 @@ class Detection(NamedTuple):
     landmarks: np.ndarray | None = None
 
 
+SMALLEST = 80
+"""Pixels of the smallest face that dlib's detector sees."""
+
+FULL_SIZE_SCORE = 0.3
+"""The least score of a face that only the search at full size finds. It looks at so many places that cloth and hair
+reach 0.25 there (measured); of 300 ORL faces of 80 to 150 pixels, 1.3% have a score from 0 to 0.3."""
+
+
 class DlibHog:
     """dlib's HOG face detector (frontal to half profile), run at suitable sizes and margins.
 
     The detector sees faces of about 80 pixels and more. Photographs are therefore enlarged (at most twice) or reduced
-    so that their longer side is about `working_side`; where nothing is found, twice that is tried, and last a
-    replicated margin, for portraits whose head fills the frame.
+    so that their longer side is about `working_side`; where nothing is found, twice that is tried, then a replicated
+    margin, for portraits whose head fills the frame, and last a photograph that had to be reduced at its full size.
 
     Parameters
     ----------
     working_side : int, default=1000
         Pixels of the longer side in the first try.
     threshold : float, default=0.0
-        Detections below this score are dropped. 0 is dlib's own; negative finds more, and more that are no faces.
+        Detections below this score are dropped. 0 is dlib's own; negative finds more, and more that are no faces. In
+        the last try it is at least `FULL_SIZE_SCORE`.
     margin : float, default=0.3
-        Margin of the last try as a share of the shorter side. 0 switches that try off.
+        Margin of that try as a share of the shorter side. 0 switches that try off.
+    full_size : bool, default=True
+        Whether the last try is made, tile by tile: some seconds for 24 megapixels without a face.
     """
 
-    def __init__(self, working_side=1000, threshold=0.0, margin=0.3):
-        self.working_side, self.threshold, self.margin = working_side, threshold, margin
+    def __init__(self, working_side=1000, threshold=0.0, margin=0.3, full_size=True):
+        self.working_side, self.threshold, self.margin, self.full_size = working_side, threshold, margin, full_size
 
     def __repr__(self):
-        return f"DlibHog(working_side={self.working_side}, threshold={self.threshold}, margin={self.margin})"
+        settings = f"working_side={self.working_side}, threshold={self.threshold}, margin={self.margin}"
+        return f"DlibHog({settings}, full_size={self.full_size})"
 
     def __call__(self, image):
         """Detections in an (H, W, 3) uint8 RGB image, best score first."""
@@ -72,12 +84,36 @@ class DlibHog:
         for scale in scales:
             if detections := self._run(image, scale):
                 return detections
-        pad = round(self.margin * min(height, width))
-        if pad == 0 or not scales:
+        if not scales:
             return []
+        if detections := self._with_margin(image):
+            return detections
+        return self._tiles(image, scales[-1]) if self.full_size and scales[-1] < 1 else []
+
+    def _with_margin(self, image):
+        height, width = image.shape[:2]
+        pad = round(self.margin * min(height, width))
+        if pad == 0:
+            return []
+        scale = min(2.0, 2 * self.working_side / (max(height, width) + 2 * pad))
+        if scale < 1:  # reduced first: the margin of a large photograph would take three times its memory
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            pad, reduced, scale = round(scale * pad), scale, 1.0
+        else:
+            reduced = 1.0
         padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-        detections = self._run(padded, min(2.0, 2 * self.working_side / (longer + 2 * pad)))
-        return [d._replace(x=d.x - pad, y=d.y - pad) for d in detections]
+        return [_scaled(d._replace(x=d.x - pad, y=d.y - pad), 1 / reduced) for d in self._run(padded, scale)]
+
+    def _tiles(self, image, scale):
+        """The photograph at its full size. Tiles share what a face can have that was too small at `scale`."""
+        side = 2 * self.working_side
+        shared = min(side // 2, round(1.25 * SMALLEST / scale))
+        detections = []
+        for top in range(0, max(1, image.shape[0] - shared), side - shared):
+            for left in range(0, max(1, image.shape[1] - shared), side - shared):
+                found = self._run(image[top : top + side, left : left + side], 1)
+                detections += [d._replace(x=d.x + left, y=d.y + top) for d in found if d.score >= FULL_SIZE_SCORE]
+        return _without_repeats(detections)
 
     def _run(self, image, scale):
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -88,6 +124,22 @@ class DlibHog:
             for b, s in zip(boxes, scores, strict=True)
         ]
         return sorted(detections, key=lambda d: -d.score)
+
+
+def _scaled(detection, factor):
+    """A detection in a picture that is `factor` times as large."""
+    x, y, width, height = (factor * value for value in detection[:4])
+    return detection._replace(x=x, y=y, width=width, height=height)
+
+
+def _without_repeats(detections):
+    """Detections, best first, of which none has its middle in a better one: neighbouring tiles see a face twice."""
+    kept = []
+    for d in sorted(detections, key=lambda d: -d.score):
+        x, y = d.x + d.width / 2, d.y + d.height / 2
+        if not any(0 <= x - k.x <= k.width and 0 <= y - k.y <= k.height for k in kept):
+            kept.append(d)
+    return kept
 
 
 @functools.cache

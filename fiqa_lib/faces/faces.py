@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .alignment import SIZE, align, five_points, geometry, landmarks
+from .alignment import SIZE, align, five_points, from_arcface_crop, geometry, landmarks
 from .detection import DlibHog, centred_box, credible
 
 
@@ -174,6 +174,41 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
         )
     images = np.stack(crops) if crops else np.zeros((0, SIZE, SIZE, 3), np.uint8)
     return Faces(images, [identity] * len(crops), names, attribute_table(rows))
+
+
+def from_aligned(images, identities=None, names=None):
+    """Faces from crops that are aligned to ArcFace's 112-pixel template already. Nothing is detected.
+
+    Parameters
+    ----------
+    images : sequence of N arrays (112, 112, 3) uint8 RGB
+        As CR-FIQA, SDD-FIQA and InsightFace feed them to their networks.
+    identities : sequence of N str, default=None
+        Who is shown. None: unknown ("").
+    names : sequence of N str, default=None
+        What each face is called. None: "0", "1" ...
+
+    Returns
+    -------
+    Faces
+        `alignment.from_arcface_crop` of each. The attributes are those of `extract_faces`, but nothing was measured:
+        only `status` ("ok") and `n_faces` (1) are filled.
+
+    Raises
+    ------
+    DataError
+        A crop has another shape or type. The message names it.
+    """
+    images = list(images)
+    names = [str(number) for number in range(len(images))] if names is None else [str(name) for name in names]
+    crops = np.zeros((len(images), SIZE, SIZE, 3), np.uint8)
+    for number, image in enumerate(images):
+        try:
+            crops[number] = from_arcface_crop(image)
+        except DataError as error:
+            raise DataError(f"{names[number] if number < len(names) else number}: {error}") from error
+    attributes = attribute_table([{"status": "ok", "n_faces": 1}] * len(images))
+    return Faces(crops, [""] * len(images) if identities is None else identities, names, attributes)
 
 
 ATTRIBUTES = ["status", "face_x", "face_y", "face_w", "face_h", "detector_score", "n_faces"]

@@ -3,7 +3,8 @@
 This is the only place in the library that decodes image files. Pillow does the decoding. What a file is read as:
 
 - The content decides the format, never the suffix: JPEG, PNG, GIF (first frame), BMP, TIFF (first page), WebP (first
-  frame) and PBM/PGM/PPM.
+  frame), PBM/PGM/PPM, AVIF where Pillow was built with it, and HEIC where `pillow-heif` is installed. Only camera raw
+  files are known by their suffix: to Pillow many are a TIFF with a small preview.
 - The result is always (H, W, 3) uint8 RGB, turned upright by the EXIF orientation. Grey is repeated three times.
 - Transparency (alpha channel, transparent colour or palette entry) is laid over white, as a page would show it.
 - 16-bit samples keep their upper byte, so 65535 -> 255; PGM and PPM are scaled by their own largest value.
@@ -20,7 +21,6 @@ progressive JPEG less often. A damaged compressed TIFF makes libtiff write a lin
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import re
@@ -30,45 +30,48 @@ import warnings
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
-from PIL import Image, ImageChops, ImageFile, ImageOps
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
+from PIL import Image, ImageChops, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import DataError, ImageError
 from ..files import whole_file
+from .formats import (
+    AGAIN,
+    HEAD,
+    NOT_REGULAR,
+    RAW,
+    RAW_SUFFIXES,
+    TRUNCATED,
+    Refused,
+    corrupt,
+    plugin_for,
+    printable,
+    unsupported,
+    why_unreadable,
+)
+from .listing import SUFFIXES, Found, find_images, is_picture_name, summary_of
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Found",
+    "decode_image",
+    "find_images",
+    "is_picture_name",
+    "printable",
+    "read_bytes",
+    "read_image",
+    "summary_of",
+    "to_rgb_uint8",
+    "write_image",
+]
 
 MAX_PIXELS = 100_000_000
 """Largest width x height that is decoded unless the caller asks for more."""
-
-SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .mpo .png .gif .bmp .dib .tif .tiff .webp .pbm .pgm .ppm .pnm".split())
-"""What `find_images` takes for an image file (in either case)."""
-
-_AGAIN = "copy or download it again"
-_CONVERT = "convert it to PNG or JPEG"
-_TRUNCATED = f"truncated: it ends before the picture does; {_AGAIN}"
-_NOT_REGULAR = "not a regular file (a pipe, socket or device); give the name of an image file"
-
-
-class _Refused(Exception):
-    """Why some bytes are no usable picture. Becomes an `ImageError` where the name of the file is known."""
-
-
-def _corrupt(what):
-    return _Refused(f"corrupt: {what}; {_AGAIN}")
-
-
-def _unsupported(what):
-    return _Refused(f"unsupported format: {what}; {_CONVERT}")
-
 
 # ------------------------------------------------------------------------------------------------- reading
 
@@ -116,7 +119,7 @@ def decode_image(data, name="<bytes>", max_pixels=MAX_PIXELS):
     data = data if isinstance(data, bytes) else bytes(memoryview(data))
     try:
         return _decode(data, max_pixels)
-    except _Refused as refused:
+    except Refused as refused:
         raise ImageError(printable(name), refused) from refused.__cause__
 
 
@@ -141,47 +144,26 @@ def read_bytes(path, *, max_pixels=MAX_PIXELS):
     """
     try:
         if os.path.isdir(path):
-            raise _Refused("is a folder, not an image file; images.find_images lists the images in a folder")
+            raise Refused("is a folder, not an image file; images.find_images lists the images in a folder")
         if os.path.exists(path) and not os.path.isfile(path):
-            raise _Refused(_NOT_REGULAR)
+            raise Refused(NOT_REGULAR)
         with open(path, "rb") as file:
-            _plugin_for(file.read(_HEAD))
+            plugin = plugin_for(file.read(HEAD))
+            if plugin is TiffImageFile and printable(path).lower().endswith(RAW_SUFFIXES):
+                raise Refused(RAW)  # its first picture may be a small preview
             size = file.seek(0, os.SEEK_END)
             if max_pixels is not None and size > (limit := 8 * max_pixels + 2**26):  # 16-bit RGBA and metadata
-                raise _Refused(f"too large: {size:,} bytes, and {max_pixels:,} pixels take at most {limit:,}; check it")
+                raise Refused(f"too large: {size:,} bytes, and {max_pixels:,} pixels take at most {limit:,}; check it")
             file.seek(0)
             return file.read()
-    except _Refused as refused:
+    except Refused as refused:
         raise ImageError(printable(path), refused) from refused.__cause__
     except (OSError, ValueError) as error:  # ValueError: a name no file can have, such as one with a null character
-        raise ImageError(printable(path), _why_unreadable(error, path)) from error
-
-
-def printable(path):
-    """A path as text that can be printed and stored anywhere: odd bytes and control characters become escapes."""
-    text = os.fsdecode(path) if isinstance(path, (bytes, os.PathLike)) else str(path)
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda odd: ascii(odd[0])[1:-1], text)
-
-
-def _why_unreadable(error, path):
-    """The reason, with its remedy, why the operating system refused to read a file."""
-    if isinstance(error, ValueError):
-        return f"no such file: no file can have this name ({error}); check the path"
-    if error.errno == errno.ENOENT and os.path.islink(path):
-        return f"broken link to {printable(os.readlink(path))}; put the file there or remove the link"
-    reasons = {
-        errno.ENOENT: "no such file; check the path",
-        errno.ENOTDIR: "no such file: a part of its path is not a folder; check the path",
-        errno.ELOOP: "loop of links: it leads back to itself; remove the link",
-        errno.EACCES: "no permission to read it; change its permissions or its owner",
-        errno.EPERM: "no permission to read it; change its permissions or its owner",
-        errno.ENAMETOOLONG: "name too long for this system; shorten it",
-    }
-    return reasons.get(error.errno, f"cannot be read: {error.strerror or error}; check the disk")
+        raise ImageError(printable(path), why_unreadable(error, path)) from error
 
 
 def _decode(data, max_pixels):
-    plugin = _plugin_for(data[:_HEAD])
+    plugin = plugin_for(data[:HEAD])
     try:
         if plugin is PngImageFile:
             data = _checked_png(data)
@@ -189,7 +171,7 @@ def _decode(data, max_pixels):
             stream = io.BytesIO(data)
             image = plugin(stream)  # reads the header only
             if max_pixels is not None and image.width * image.height > max_pixels:
-                raise _Refused(
+                raise Refused(
                     f"too large: {image.width} x {image.height} pixels, and the limit is {max_pixels:,}; "
                     "scale it down, or raise max_pixels if you trust the file"
                 )
@@ -198,13 +180,15 @@ def _decode(data, max_pixels):
             if plugin is JpegImageFile:
                 _check_jpeg(image, data, stream.tell())
             image.load()
-            return _upright(_rgb_of(image), image.info.get("exif"))
-    except _Refused:
+            exif, pixels = image.info.get("exif"), _rgb_of(image)
+            image.close()  # before it is turned: a large picture should not stand in memory three times
+            return _upright(pixels, exif)
+    except Refused:
         raise
     except DataError as error:  # of `to_rgb_uint8`
-        raise _unsupported(error) from error
+        raise unsupported(error) from error
     except MemoryError as error:
-        raise _Refused("too large: there is not enough memory to decode it; scale it down") from error
+        raise Refused("too large: there is not enough memory to decode it; scale it down") from error
     except Exception as error:  # on damaged input Pillow raises anything: OSError, SyntaxError, KeyError, TypeError ...
         raise _why_undecodable(error) from error
 
@@ -231,16 +215,16 @@ def _why_undecodable(error):
         error = error.__cause__
     text = str(error)
     if isinstance(error, (struct.error, EOFError)) or re.search("truncated|not enough|EOF|only got", text, re.I):
-        return _Refused(_TRUNCATED)
+        return Refused(TRUNCATED)
     if re.search("could not create decoder|Missing dimensions", text):
-        return _Refused(f"truncated or corrupt: the decoder found no picture; {_AGAIN}")
+        return Refused(f"truncated or corrupt: the decoder found no picture; {AGAIN}")
     if "not identified by this driver" in text:
-        return _Refused(f"zero-sized or corrupt: its header gives no usable size; {_AGAIN}")
+        return Refused(f"zero-sized or corrupt: its header gives no usable size; {AGAIN}")
     if re.search("unsupported|cannot handle|unknown pixel mode|not yet supported", text, re.I):
-        return _unsupported(text)
+        return unsupported(text)
     if not isinstance(error, (OSError, SyntaxError, ValueError)):  # a slip of the decoder: its text alone says nothing
         text = f"the decoder failed with {type(error).__name__} {text}"
-    return _corrupt(text)
+    return corrupt(text)
 
 
 def _upright(pixels, exif_block):
@@ -253,9 +237,10 @@ def _upright(pixels, exif_block):
         return pixels
     if orientation not in range(2, 9):
         return pixels
-    image = Image.fromarray(pixels)
-    image.getexif()[0x0112] = orientation
-    return np.array(ImageOps.exif_transpose(image))
+    turned = pixels.transpose(1, 0, 2) if orientation >= 5 else pixels
+    turned = turned[::-1] if orientation in (3, 4, 7, 8) else turned
+    turned = turned[:, ::-1] if orientation in (2, 3, 6, 7) else turned
+    return np.ascontiguousarray(turned)
 
 
 # -------------------------------------------------------------------------- what Pillow alone would not notice
@@ -268,18 +253,18 @@ def _checked_png(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 12 + length
         if end > len(data):
-            raise _Refused(_TRUNCATED)
+            raise Refused(TRUNCATED)
         if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise _corrupt(f"the checksum of PNG chunk {kind!r} is wrong")
+            raise corrupt(f"the checksum of PNG chunk {kind!r} is wrong")
         if kind == b"tRNS" and data[24] != 8 and data[25] != 3:
-            raise _unsupported(f"PNG of {data[24]} bits with a transparent colour")
+            raise unsupported(f"PNG of {data[24]} bits with a transparent colour")
         if kind == b"IDAT":
             pixels.append(data[position + 8 : end - 4])
         elif kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf"):
             kept.append(data[position:end])
         position = end
     if not pixels:
-        raise _corrupt("there is no picture in this PNG")
+        raise corrupt("there is no picture in this PNG")
     # Without the checksum at its end the stream never ends for the decoder, so it cannot end before the picture does:
     # Pillow would leave the missing rows black.
     return b"".join([*kept, _png_chunk(b"IDAT", b"".join(pixels)[:-4]), _png_chunk(b"IEND", b"")])
@@ -293,11 +278,11 @@ def _check_tiff(image):
     """Refuse a TIFF, of which only the header is read so far, that Pillow would read wrongly."""
     areas = [(right - left) * (bottom - top) for _, (left, top, right, bottom), *_ in image.tile]
     if sum(areas) < image.width * image.height:  # Pillow leaves strips or tiles that the file lacks black
-        raise _Refused(_TRUNCATED)
+        raise Refused(TRUNCATED)
     if image.tag_v2.get(254, 0) & 1:
-        raise _unsupported("its first picture is a reduced copy, as in camera raw files")
+        raise unsupported("its first picture is a reduced copy, as in camera raw files")
     if image.tag_v2.get(284) == 2 and max(image.tag_v2.get(258, (1,))) > 8:
-        raise _unsupported("TIFF with one plane per colour at more than 8 bits")
+        raise unsupported("TIFF with one plane per colour at more than 8 bits")
 
 
 def _check_jpeg(image, data, start):
@@ -309,19 +294,19 @@ def _check_jpeg(image, data, start):
     """
     end = _JPEG_AFTER_SCAN.search(data, start)
     if end is None:
-        raise _Refused(_TRUNCATED)
+        raise Refused(TRUNCATED)
     numbers = [number[0] & 7 for number in _JPEG_RESTART.findall(data, start, end.start())]
     if any(number != i % 8 for i, number in enumerate(numbers)):
-        raise _corrupt("restart markers out of order")
+        raise corrupt("restart markers out of order")
     if not end[0].endswith(b"\xd9"):
         return  # several scans: these Pillow checks alone
     image.fp = stream = _Watched(data[: end.start()])
     try:
         image.load()
     except OSError as error:
-        raise _corrupt("damaged or truncated inside: its coded data end before the picture does") from error
+        raise corrupt("damaged or truncated inside: its coded data end before the picture does") from error
     if not stream.last_byte_was_read:
-        raise _corrupt("it holds more coded data than the picture needs")
+        raise corrupt("it holds more coded data than the picture needs")
 
 
 _JPEG_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -349,6 +334,10 @@ class _Watched(io.BytesIO):
 # ------------------------------------------------------------------------------------------ pixels to uint8 RGB
 
 
+_ROWS = 512
+"""Rows of a picture that are converted together."""
+
+
 def _rgb_of(image):
     """uint8 RGB of a loaded Pillow image."""
     if image.mode == "F" or image.mode.startswith("I;16"):
@@ -360,11 +349,15 @@ def _rgb_of(image):
     if image.mode == "I" and image.format == "PPM":  # Pillow has scaled it to 0..65535
         return to_rgb_uint8(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode == "I":
-        raise _unsupported("32-bit or signed integers do not say which number is white")
+        raise unsupported("32-bit or signed integers do not say which number is white")
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for an inverted one
     mode = "RGBA" if image.has_transparency_data else "RGB"
-    return to_rgb_uint8(np.asarray(image if image.mode == mode else image.convert(mode)))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, max(1, image.height), _ROWS):  # all at once takes three times the memory of the picture, or six
+        rows = image.crop((0, top, image.width, min(top + _ROWS, image.height)))
+        pixels[top : top + _ROWS] = to_rgb_uint8(np.asarray(rows if rows.mode == mode else rows.convert(mode)))
+    return pixels
 
 
 def to_rgb_uint8(array):
@@ -408,142 +401,6 @@ def _uint8(array):
     if not (array.min() >= -1e-6 and array.max() <= 1 + 1e-6):  # also where a value is not a number
         raise DataError(f"an image of floats must lie in 0..1, not {array.min():.4g}..{array.max():.4g}; scale it")
     return np.rint(array * 255).clip(0, 255).astype(np.uint8)
-
-
-# ------------------------------------------------------------------------------------- what kind of file is it
-
-_HEAD = 4096
-_FORMATS = {
-    rb"\xff\xd8\xff": JpegImageFile,
-    rb"\x89PNG\r\n\x1a\n": PngImageFile,
-    rb"GIF8[79]a": GifImageFile,
-    rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0": BmpImageFile,
-    rb"RIFF.{4}WEBP": WebPImageFile,
-    rb"II\*\0|MM\0\*": TiffImageFile,
-    rb"P[1-6][\s#]": PpmImageFile,
-}
-_OTHERS = {  # what people have in place of an image, and what then helps
-    rb".{4}ftyp(hei|hev|mif1|msf1)": f"unsupported format: HEIC; {_CONVERT}",
-    rb".{4}ftypavi": f"unsupported format: AVIF; {_CONVERT}",
-    rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51": f"unsupported format: JPEG 2000; {_CONVERT}",
-    rb"\0\0\0\x0cJXL |\xff\x0a": f"unsupported format: JPEG XL; {_CONVERT}",
-    rb"II\+\0|MM\0\+": f"unsupported format: BigTIFF; {_CONVERT}",
-    rb"8BPS": f"unsupported format: Photoshop; {_CONVERT}",
-    rb"%PDF": f"unsupported format: PDF; {_CONVERT}",
-    rb"\s*(<\?xml.*)?<svg": f"unsupported format: SVG; {_CONVERT}",
-    rb".{4}ftyp|RIFF.{4}AVI ": "not an image: a video; save single frames of it as PNG or JPEG",
-    rb"\x93NUMPY": "not an image: a NumPy array; numpy.load reads it, images.to_rgb_uint8 makes it RGB",
-    rb"PK\x03\x04|\x1f\x8b": "not an image: an archive; unpack it",
-    rb"version https://git-lfs": "not an image: a Git LFS pointer to one; fetch the file with: git lfs pull",
-    rb"\s*(<!doctype html|<html)": "not an image: a web page, so a download failed; download the file again",
-    rb"\0+\Z": f"not an image: it begins with zero bytes only, so a copy failed; {_AGAIN}",
-    rb"[\t\n\r -~]+\Z": "not an image: it holds text; check the path",
-}
-
-
-def _plugin_for(head):
-    """The Pillow class that reads files which begin like this. `_Refused` when there is none."""
-    if not head:
-        raise _Refused(f"is empty (0 bytes); {_AGAIN}")
-    for pattern, plugin in _FORMATS.items():
-        if re.match(pattern, head, re.DOTALL):
-            return plugin
-    for pattern, reason in _OTHERS.items():
-        if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
-            raise _Refused(reason)
-    raise _Refused(f"not an image, or of an unsupported format: its content is unknown; check it or {_CONVERT}")
-
-
-# -------------------------------------------------------------------------------------------------- folders
-
-
-class Found(NamedTuple):
-    """The image files of a folder.
-
-    Attributes
-    ----------
-    paths : list of Path
-        The image files, sorted.
-    skipped : DataFrame
-        One row for everything else in the folder, sorted likewise: `path` (as `printable` gives it) and `reason`.
-    """
-
-    paths: list[Path]
-    skipped: pd.DataFrame
-
-
-def find_images(folder, *, suffixes=SUFFIXES):
-    """List the image files in a folder and below, by suffix, without opening any.
-
-    The order is plain: by the path relative to the folder, written with "/", compared character by character, as
-    `LC_ALL=C sort` does on every machine ("10.png" stands before "2.png"). Links to files inside the folder count as
-    files. Links that lead out of it are not followed, nor are links to folders: what they show inside the folder is
-    found in its own place. Names that begin with a dot are hidden and left out.
-
-    Parameters
-    ----------
-    folder : str, bytes or Path
-        Where to look.
-    suffixes : str or sequence of str, default=SUFFIXES
-        Which files are images. With or without their dot, in either case.
-
-    Returns
-    -------
-    Found
-        Everything in the folder is either in `paths` or in `skipped`. An empty folder gives an empty result.
-
-    Raises
-    ------
-    DataError
-        When the folder is missing, is no folder, or cannot be listed.
-    """
-    folder = Path(os.fsdecode(folder))
-    suffixes = [suffixes] if isinstance(suffixes, str) else suffixes
-    wanted = {"." + suffix.lower().removeprefix(".") for suffix in suffixes}
-    try:
-        os.scandir(folder).close()
-    except (OSError, ValueError) as error:
-        reason = _why_unreadable(error, folder).replace("such file", "such folder")
-        if isinstance(error, NotADirectoryError) and folder.exists():
-            reason = "is not a folder; images.read_image reads a single file"
-        raise DataError(f"{printable(folder)}: {reason}") from error
-    root = folder.resolve()
-    paths, skipped, closed = [], [], []
-    for current, subfolders, names in os.walk(folder, onerror=closed.append):
-        for path in [Path(current, name) for name in subfolders + names]:
-            try:
-                reason = _why_skipped(path, root, wanted)
-            except OSError as error:
-                reason = _why_unreadable(error, path)
-            if reason is not None:
-                skipped.append((path, reason))
-            elif not path.is_dir():
-                paths.append(path)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    skipped += [(Path(error.filename), _why_unreadable(error, error.filename)) for error in closed]
-    rows = [(printable(path), reason) for path, reason in sorted(skipped, key=lambda row: row[0].as_posix())]
-    return Found(sorted(paths, key=Path.as_posix), pd.DataFrame(rows, columns=["path", "reason"], dtype="str"))
-
-
-def _why_skipped(path, root, wanted):
-    """Why `find_images` leaves a file or folder out; None for an image file, and for a folder to walk into."""
-    if path.name.startswith("."):
-        return "hidden: its name begins with a dot; rename it to use it"
-    if path.is_symlink():
-        target = os.path.realpath(path, strict=True)
-        if not Path(target).is_relative_to(root):
-            return f"link that leads out of the folder, to {printable(target)}; copy what it shows into the folder"
-        if os.path.isdir(target):
-            return "link to a folder; its images are found in their own place"
-    elif getattr(path, "is_junction", bool)():  # Windows, Python 3.12
-        return "link to a folder; put the folder itself here"
-    elif path.is_dir():
-        return None
-    if not path.is_file():
-        return _NOT_REGULAR
-    if (suffix := path.suffix.lower()) not in wanted:
-        return f"not an image by its suffix, {printable(suffix)}" if suffix else "not an image: it has no suffix"
-    return None
 
 
 # -------------------------------------------------------------------------------------------------- writing
