@@ -23,11 +23,12 @@ from ..data.pairs import PairIndices, read_pairs
 from ..errors import DataError
 from ..evaluation.verification import FewImpostorsWarning, fit_threshold
 from ..faces import Faces
-from ..files import write_csv
+from ..files import from_spreadsheet_cell, locked, write_csv
 from ..recognition import as_recogniser, load_recogniser
 from ..scorers import SCORERS, fit_cached
 from ..scorers.base import fit_key
 from ..transforms.degradations import CLEAN
+from .output import totals
 
 CHUNK = 40
 """Faces that are scored, and cached, together."""
@@ -46,7 +47,7 @@ class Protocol(NamedTuple):
 
     `train`, `test`: Faces without a person in both; `pairs`: positions in `test`; `identity_a`, `identity_b` (P,): the
     person on each side of a pair; `groups` (N,) str: the group of each face of `test`, "" where it has none; `n_lost`:
-    number of pairs whose photographs had no usable face.
+    number of pairs whose photographs had no usable face; `lost`: the photographs without one, in words.
     """
 
     train: Faces
@@ -56,6 +57,7 @@ class Protocol(NamedTuple):
     identity_b: np.ndarray
     groups: np.ndarray
     n_lost: int = 0
+    lost: str = ""
 
 
 def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3, random_state=0):
@@ -92,7 +94,7 @@ def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3
 
 
 def _made_pairs(data, photographs, copies, random_state):
-    faces = load(data).faces
+    faces, report = load(data)
     if photographs is not None:
         train, _ = split_by_identity(faces, random_state=random_state)
         few = pd.Series(faces.names).groupby(faces.identities).rank().to_numpy() <= photographs
@@ -100,7 +102,12 @@ def _made_pairs(data, photographs, copies, random_state):
     train, test = orl_d(faces, copies=copies, random_state=random_state)
     pairs = benchmark_pairs(test)
     who = test.identities[pairs.index_a], test.identities[pairs.index_b]
-    return Protocol(train, test, pairs, *who, np.full(len(test), ""))
+    return Protocol(train, test, pairs, *who, np.full(len(test), ""), lost=_lost(report))
+
+
+def _lost(report):
+    lost = report[~report["status"].isin(["ok", "fallback"])]
+    return "" if lost.empty else totals(lost)
 
 
 def _listed_pairs(data, path):
@@ -127,7 +134,9 @@ def _listed_pairs(data, path):
     test = faces[used]
     if not {"kind", "source"} <= set(test.attributes):
         test = test.with_attributes(kind=CLEAN, severity=0.0, source=test.names)
-    return Protocol(train, test, pairs, who[0][kept], who[1][kept], np.full(len(test), ""), int((~kept).sum()))
+    return Protocol(
+        train, test, pairs, who[0][kept], who[1][kept], np.full(len(test), ""), int((~kept).sum()), _lost(loaded.report)
+    )
 
 
 def _groups_of(faces, path):
@@ -136,6 +145,7 @@ def _groups_of(faces, path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable CSV ({error})") from error
+    table = table.map(from_spreadsheet_cell)
     key = next((column for column in ("name", "identity") if column in table), None)
     if key is None or "group" not in table:
         raise DataError(f"{path}: expected a header identity,group or name,group; there is {', '.join(table)}")
@@ -514,7 +524,9 @@ def write(made, folder):
     -------
     list of Path
     """
-    return [write_csv(_short(table), Path(folder) / f"{PREFIX}{name}.csv") for name, table in made.items()]
+    folder = Path(folder)
+    with locked(folder / f"{PREFIX}tables", wait=60):  # two runs must not leave half of each other's tables
+        return [write_csv(_short(table), folder / f"{PREFIX}{name}.csv") for name, table in made.items()]
 
 
 def _short(table):

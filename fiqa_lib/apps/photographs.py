@@ -1,7 +1,8 @@
 """Photographs to rows of a table, any number of them: in order, in bounded memory, and resumable.
 
 Rows are appended to `OUT.partial` as they are made. When the same command is given again after an interruption, it
-goes on from there. The finished table is moved into place as a whole.
+goes on from there: a row is taken over where its photograph still has the same path, size and time of change. The
+finished table is moved into place as a whole.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from ..data.orl import load_orl
 from ..data.tables import read_lines
 from ..errors import DataError
 from ..faces.images import find_images, printable
-from ..files import whole_file, write_csv
+from ..files import locked, whole_file, write_csv
 from ..recognition import load_recogniser
 from ..scorers import SCORERS, fit_cached
-from .output import Journal, progress_bar, save_figure, table_of
+from .output import Journal, progress_bar, save_figure, stamp, table_of, totals
 
 COLUMNS = ["path", "status", "score", "face_x", "face_y", "face_w", "face_h", "inter_eye_px"]
 COLUMNS += ["detector_score", "n_faces", "reason"]
@@ -233,23 +234,46 @@ def score_files(
     Raises
     ------
     ImageError, DataError
-        With `strict`: the first photograph without a score, and why.
+        With `strict`: the first photograph without a score, and why. DataError also where another process writes `out`,
+        or `out` is one of the photographs.
     """
     inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
-    columns = columns_of(scorer)
-    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs))
-    journal = Journal(out, key, restart=restart)
-    done = len(journal.rows)
-    with progress_bar(len(inputs), done=done, shown=progress) as bar:
-        for start in range(done, len(inputs), CHUNK):
-            part = inputs[start : start + CHUNK]
-            rows = _rows_of_files(part, scorer, fallback, strict, n_jobs)
-            journal.append([{column: row.get(column) for column in columns} for row in rows])
-            bar.update(len(part))
-    table = table_of(journal.rows, columns)
-    write(table, out)
-    journal.remove()
+    if os.path.exists(out) and any(os.path.abspath(path) == os.path.abspath(out) for path, _ in inputs):
+        raise DataError(f"{printable(out)}: is one of the inputs and would be replaced; give the table another name")
+    columns, key = columns_of(scorer), run_key(scorer, fallback)
+    with locked(out):
+        journal = Journal(out, key, restart=restart)
+        known = _still_true(journal.rows, inputs)
+        todo = [number for number in range(len(inputs)) if number not in known]
+        with progress_bar(len(inputs), done=len(known), shown=progress) as bar:
+            for start in range(0, len(todo), CHUNK):
+                numbers = todo[start : start + CHUNK]
+                part = [inputs[number] for number in numbers]
+                marks = [{"input": _name(path), "stamp": stamp(path)} for path, _ in part]  # before they are read
+                rows = _rows_of_files(part, scorer, fallback, strict, n_jobs)
+                rows = [{column: row.get(column) for column in columns} for row in rows]
+                journal.append([row | mark for row, mark in zip(rows, marks, strict=True)])
+                known |= zip(numbers, journal.rows[-len(part) :], strict=True)
+                bar.update(len(part))
+        table = table_of([known[number] for number in range(len(inputs))], columns)
+        write(table, out)
+        journal.remove()
     return table
+
+
+def _name(path):
+    return os.path.abspath(os.fspath(path))
+
+
+def _still_true(rows, inputs):
+    """The rows of an interrupted run by the number of the input that they still describe."""
+    by_name = {(row.get("input"), row.get("path")): row for row in rows}  # of two rows the later one
+    known = {}
+    for number, (path, problem) in enumerate(inputs if by_name else ()):
+        row = by_name.get((_name(path), printable(path)))
+        if row and problem is None and row.get("stamp") == stamp(path):
+            known[number] = row
+    return known
 
 
 def _rows_of_files(inputs, scorer, fallback, strict, n_jobs):
@@ -315,9 +339,10 @@ def contact_sheet(table, path, *, count=12, fallback=None):
     count = min(count, len(scored))
     pictures, titles = [], []
     for rows in (scored.head(count), scored.tail(count)[::-1]):
-        faces = load_files(rows["path"], names=range(count), fallback=fallback).faces
+        faces, report = load_files(rows["path"], names=range(count), fallback=fallback)
         if len(faces) != count:
-            raise DataError("photographs have changed or gone since they were scored: run again with --restart")
+            lost = totals(report, good=SCORED)
+            raise DataError(f"photographs have changed or gone since they were scored ({lost}): run again")
         pictures += list(faces.images)
         titles += [f"{value:.3g}" for value in rows["score"]]
     save_figure(plotting.face_grid(pictures, titles, columns=count, row_labels=["best", "worst"]), path)
