@@ -165,6 +165,8 @@ class Run:
         shutil.rmtree(self.folder / "distances", ignore_errors=True)
         for name in ("duplicates.npy", "dimension.json", *(f"collected/{number:06d}.json" for number in changed)):
             (self.folder / name).unlink(missing_ok=True)
+        self.token = secrets.token_hex(8)  # processes must not go on with the old order, which they keep in memory
+        self._note("run.json", {**_read_json(self.folder / "run.json"), "token": self.token})
 
     @staticmethod
     def _stamps(stamps):

@@ -61,7 +61,14 @@ def load(data="bundled", **options):
     Loaded
     """
     if str(data) != "bundled":
-        return load_folder(data, **options)
+        loaded = load_folder(data, **options)
+        if len(loaded.faces) == 0:
+            first = loaded.report.iloc[0]
+            raise DataError(
+                f"{data}: no face in {len(loaded.report)} files (first: {first['path']}: {first['reason']}); give a "
+                "folder of photographs, identity/image.jpg"
+            )
+        return loaded
     faces = load_orl(**options)
     status = faces.attributes["status"]
     reason = np.where(status == "fallback", "no face was found; the middle of the picture was taken", "")
