@@ -9,6 +9,7 @@ alone, so the number of processes or machines has no influence on the labels.
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import os
 import shutil
 import threading
@@ -127,8 +128,14 @@ def _dask(address):
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise DataError(f"{address}: no Dask scheduler answers there ({error})") from error
-    with client:
-        yield client
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # a lost connection is an error of ours, on one line
+    try:
+        with client:
+            yield client
+    finally:
+        log.setLevel(level)
 
 
 class _Cluster:
