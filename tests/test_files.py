@@ -202,6 +202,19 @@ def test_an_error_of_the_system_is_one_line(monkeypatch, capsys, number):
     assert f"/somewhere/o.csv: {os.strerror(number)}" in said(capsys)
 
 
+def test_a_process_that_was_killed_is_one_line(monkeypatch, capsys):
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    from fiqa_lib import cli
+
+    def fails(arguments):
+        raise TerminatedWorkerError("a worker process was terminated ...\nby SIGKILL")
+
+    monkeypatch.setitem(cli.COMMANDS, "methods", (fails, *cli.COMMANDS["methods"][1:]))
+    assert main(["methods"]) == 1
+    assert "a process was killed" in said(capsys)
+
+
 def limited(size, *command):
     """Run a command whose files may have `size` bytes at most, as on a disk that is full."""
     code = (
