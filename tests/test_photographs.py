@@ -245,6 +245,15 @@ def test_a_photograph_that_was_replaced_meanwhile_is_scored_again_and_no_other(p
     pd.testing.assert_frame_equal(table, truth)
 
 
+def test_a_run_with_other_weights_is_another_run():
+    from fiqa_lib.recognition import load_recogniser
+
+    one, other = load_recogniser("dlib"), load_recogniser("dlib")
+    other.checksum = "of other weights"
+    keys = [photographs.run_key(SCORERS["embedding-norm"](recogniser=network)) for network in (one, one, other)]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_a_photograph_that_came_or_went_meanwhile_costs_no_other_row(photos, tmp_path):
     inputs, out = sorted(photos.iterdir()), tmp_path / "s.csv"
     interrupted([*inputs[1:], tmp_path / "missing.png"], out)

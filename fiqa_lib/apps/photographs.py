@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cache import content_key
+from ..cache import content_key, sources_of
 from ..course import plotting
 from ..data.folders import load_files
 from ..data.orl import load_orl
@@ -21,7 +21,7 @@ from ..data.tables import read_lines
 from ..errors import DataError
 from ..faces.images import find_images, printable
 from ..files import locked, whole_file, write_csv
-from ..recognition import load_recogniser
+from ..recognition import Recogniser, load_recogniser
 from ..scorers import SCORERS, fit_cached
 from .output import Journal, progress_bar, save_figure, stamp, table_of, totals
 
@@ -152,7 +152,7 @@ def run_key(scorer, *more):
     Parameters
     ----------
     scorer : Scorer
-        The method: its parameters and what it learned are part of the key.
+        The method: its code, its parameters, the weights of its recogniser and what it learned are part of the key.
     *more : str, bytes or number
         Anything else, such as the inputs.
 
@@ -162,7 +162,9 @@ def run_key(scorer, *more):
     """
     learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
     learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
-    return content_key(repr(scorer), *learned, *more)
+    network = getattr(scorer, "recogniser", None)  # two of one name may have other weights
+    weights = network.fingerprint() if isinstance(network, Recogniser) else None
+    return content_key(sources_of(type(scorer)), repr(scorer), weights, *learned, *more)
 
 
 def list_inputs(paths):
