@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import warnings
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from . import __version__
+from .apps.arguments import (
+    OneOf,
+    check_outputs,
+    flag,
+    natural,
+    number_of_bytes,
+    option,
+    positive,
+    processes,
+    share,
+    switch,
+)
 from .errors import DataError, FiqaError
+from .files import in_words
 
 
 def main(argv=None):
@@ -38,13 +52,32 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _print_warning
-            return arguments.run(arguments) or 0
+            check_outputs(arguments)
+            status = arguments.run(arguments) or 0
+            sys.stdout.flush()
+            return status
     except FiqaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _stopped(error)
+    except BrokenExecutor:
+        return _stopped("a process was killed (out of memory?); fewer --jobs need less, and the same command goes on")
+    except BrokenPipeError:  # who reads what we print, such as `head`, has gone
+        return _stopped(None)
+    except OSError as error:
+        return _stopped(in_words(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 1
+
+
+def _stopped(why):
+    """Say why on one line, and drop what can't be printed any more: the interpreter would try it again at its end."""
+    if why is not None:
+        print(f"error: {why}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _print_warning(message, category, filename, lineno, file=None, line=None):
@@ -69,47 +102,6 @@ def parser():
     return top
 
 
-class OneOf(NamedTuple):
-    """Options of which at most one may be given; exactly one where they are `required`."""
-
-    options: tuple
-    required: bool = False
-
-
-def option(name, text, **settings):
-    """One option for `ArgumentParser.add_argument`; its help is `text`, with the default where there is one."""
-    if settings.get("default") and "(default" not in text:
-        text += " (default: %(default)s)"
-    if settings.get("type") in METAVARS:
-        settings.setdefault("metavar", METAVARS[settings["type"]])
-    return name, settings | {"help": text}
-
-
-def flag(name, text):
-    """An option without a value, False by default."""
-    return name, {"action": "store_true", "help": text}
-
-
-def share(text):
-    """A number above 0 and at most 1, from the command line."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share between 0 and 1")
-    return value
-
-
-def switch(text):
-    """True or False, from the command line."""
-    if text.lower() in ("true", "1", "yes"):
-        return True
-    if text.lower() in ("false", "0", "no"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-
-
-METAVARS = {int: "N", Path: "FILE", share: "SHARE"}
-"""What the help shows for a value, by its type."""
-
 # -------------------------------------------------------------------------------- options of more than one command
 
 RECOGNISER = (
@@ -128,7 +120,9 @@ READING = OneOf(
         flag("--aligned", "the images are 112x112 crops in ArcFace's template: nothing is detected"),
     )
 )
-JOBS = option("--jobs", "processes that read photographs and find faces", type=int, default=1)
+JOBS = option(
+    "--jobs", "processes that read photographs and find faces; -1: one for each core", type=processes, default=1
+)
 NO_PROGRESS = flag("--no-progress", "show no progress bar")
 RESTART = flag("--restart", "drop what an interrupted run of the same command left")
 STRICT = flag("--strict", "stop at the first image that can't be used")
@@ -170,10 +164,6 @@ def _say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def _counts(values):
-    return ", ".join(f"{count} {value}" for value, count in values.value_counts().items())
-
-
 # -------------------------------------------------------------------------------------------------------------- score
 
 SCORE = (
@@ -188,7 +178,7 @@ SCORE = (
     option("--out", "the table to write", type=Path, required=True, metavar="SCORES.csv"),
     option("--format", "faceqgen: lines `img;score`, without status", choices=("csv", "faceqgen"), default="csv"),
     option("--plot", "draw the best and the worst faces; of a video, a timeline", type=Path, metavar="SHEET.jpg"),
-    option("--best", "video: how many of the best frames to write to --best-dir", type=int, default=0),
+    option("--best", "video: how many of the best frames to write to --best-dir", type=natural, default=0),
     option("--best-dir", "video: the folder for the best frames", type=Path, metavar="DIR"),
     option("--masks", "cafi: the folder for the masked faces", type=Path, metavar="DIR"),
     option("--cafi-tables", "cafi: the folder for serfiq.csv, Degree.csv and dbcnn.csv", type=Path, metavar="DIR"),
@@ -204,6 +194,8 @@ SCORE = (
 def score(arguments):
     """Score photographs, or one video, into a table; see `photographs.score_files` and `video.score_video`."""
     from .apps import photographs
+    from .apps.output import totals
+    from .faces.images import printable
     from .files import write_csv
 
     film = _video_of(arguments)
@@ -229,7 +221,7 @@ def score(arguments):
         masks = cafi_files.write_masks(table, scorer, arguments.masks, fallback=arguments.fallback)
     if arguments.cafi_tables:
         cafi_files.write_tables(table, arguments.cafi_tables, masks)
-    print(f"{len(table)} inputs: {_counts(table['status'])}. Written: {arguments.out}")
+    print(f"{len(table)} inputs: {totals(table, good=photographs.SCORED)}. Written: {printable(arguments.out)}")
 
 
 def _video_of(arguments):
@@ -300,6 +292,7 @@ REPORT = (
 def report(arguments):
     """One page about a folder; see `report.write_report`."""
     from .apps.report import write_report
+    from .faces.images import printable
 
     scorer = _scorer(arguments)
     written = write_report(
@@ -314,7 +307,7 @@ def report(arguments):
     )
     known = math.isfinite(written.threshold)
     rule = f"threshold {written.threshold:.4g}" if known else "no threshold: nothing was scored"
-    print(f"{len(written.table)} files: {_counts(written.table['verdict'])}; {rule}. Written: {arguments.out}")
+    print(f"{written.summary()}; {rule}. Written: {printable(arguments.out)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------- edc
@@ -344,8 +337,8 @@ EDC = (
         default="worst",
     ),
     option("--limit", "discard share of the intervals", type=share, default=0.3),
-    option("--draws", "bootstrap draws over people; 0 for no intervals", type=int, default=1000),
-    option("--seed", "seed of the bootstrap (default: 0)", type=int, default=0),
+    option("--draws", "bootstrap draws over people; 0 for no intervals", type=natural, default=1000),
+    option("--seed", "seed of the bootstrap (default: 0)", type=natural, default=0),
     option("--out", "write the curves: method, discard, error, ...", type=Path, metavar="CURVE.csv"),
     option("--summary", "write the areas at all limits", type=Path, metavar="TABLE.csv"),
     option("--plot", "draw the curves with chance and oracle", type=Path, metavar="CURVE.png"),
@@ -476,18 +469,22 @@ SDD_LABELS = (
     *RECOGNISER,
     READING,
     FALLBACK,
-    option("--fix-num", "number of positives, and of negatives, in each repeat", type=int, default=24),
-    option("--repeats", "repeats that are averaged", type=int, default=12),
+    option("--fix-num", "number of positives, and of negatives, in each repeat", type=positive, default=24),
+    option("--repeats", "repeats that are averaged", type=positive, default=12),
     option("--draws", "negatives: shared by neighbours, or not", choices=("pooled", "independent"), default="pooled"),
     flag("--exact", "all positives against all negatives; work grows with the square"),
     option(
         "--scale", "how the labels of each repeat are scaled", choices=("minmax", "robust", "none"), default="minmax"
     ),
-    option("--seed", "seed of the draws (default: 0)", type=int, default=0),
-    option("--process-num", "processes; no effect on the result (default: one for each core)", type=int),
+    option("--seed", "seed of the draws (default: 0)", type=natural, default=0),
+    option("--process-num", "processes; no effect on the result (default: one for each core)", type=positive),
     option("--cluster", "of a Dask scheduler, such as tcp://host:8786; no effect on the result", metavar="ADDRESS"),
     option(
-        "--max-memory", "bytes for the work of all processes (default: 1e9)", type=float, default=1e9, metavar="BYTES"
+        "--max-memory",
+        "bytes for the work of all processes (default: 1e9)",
+        type=number_of_bytes,
+        default=1e9,
+        metavar="BYTES",
     ),
     STRICT,
     OneOf((flag("--resume", "go on with an interrupted run (this is done anyway)"), RESTART)),
@@ -504,6 +501,8 @@ SDD_EPILOG = (
 def sdd_labels(arguments):
     """Labels of listed images into a table; see `labelling.label_files`."""
     from .apps import labelling
+    from .apps.output import in_total
+    from .faces.images import printable
 
     given = dict(vars(arguments))
     out = given["score_dst"] if given["score_dst"].suffix == ".csv" else given["score_dst"] / "sdd_labels.csv"
@@ -512,8 +511,7 @@ def sdd_labels(arguments):
     for name in ("command", "run", "score_dst", "fix_num", "repeats", "resume", "no_progress"):
         given.pop(name)
     counts = labelling.label_files(out, say=_say, **given)
-    by_status = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: -item[1]))
-    print(f"{sum(counts.values())} images: {by_status}. Written: {out}")
+    print(f"{sum(counts.values())} images: {in_total(counts, counts.firsts)}. Written: {printable(out)}")
 
 
 # ---------------------------------------------------------------------------------------------------------- benchmark
@@ -528,12 +526,12 @@ BENCHMARK = (
     *RECOGNISER,
     READING,
     option("--id-key-index", "which part of a path below --data names the person", type=int, default=-2, metavar="I"),
-    option("--photographs", "photographs of each person, without --pairs; 0 for all", type=int, default=5),
-    option("--copies", "degraded copies of each photograph, without --pairs", type=int, default=3),
+    option("--photographs", "photographs of each person, without --pairs; 0 for all", type=natural, default=5),
+    option("--copies", "degraded copies of each photograph, without --pairs", type=natural, default=3),
     FMR,
     option("--limit", "discard share of ranks and differences", type=share, default=0.2),
-    option("--draws", "bootstrap draws over people", type=int, default=300),
-    option("--seed", "seed of the split, the degraded copies and the draws (default: 0)", type=int, default=0),
+    option("--draws", "bootstrap draws over people", type=positive, default=300),
+    option("--seed", "seed of the split, the degraded copies and the draws (default: 0)", type=natural, default=0),
     option("--out", "folder for the tables benchmark_*.csv", type=Path, required=True, metavar="DIR"),
 )
 BENCHMARK_EPILOG = (
@@ -570,6 +568,8 @@ def benchmark(arguments):
     areas = made["areas"].query("limit == @arguments.limit").sort_values("pauc")
     print(f"Normalised pAUC up to {arguments.limit:g}: chance is 1, lower is better.")
     print(areas[["method", "pauc", "low", "high"]].to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    if given.lost:
+        print(f"left out, without a usable face: {given.lost}; {given.n_lost} listed pairs with them", file=sys.stderr)
     failed = results.methods.query("status != 'ok'")
     for name, reason in zip(failed["method"], failed["reason"], strict=True):
         print(f"error: {name}: {reason}", file=sys.stderr)

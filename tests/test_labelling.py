@@ -460,6 +460,87 @@ def test_an_interrupted_run_of_another_command_is_not_mixed_in(tmp_path):
     pd.testing.assert_frame_equal(labelled(tmp_path, "fresh.csv"), changed)
 
 
+def test_embeddings_that_were_replaced_meanwhile_are_read_again(tmp_path, monkeypatch):
+    """With all that rests on them: order, distances, and the length of an embedding."""
+    monkeypatch.setattr("fiqa_lib.apps.labelling_run.TASK_UNITS", 1)
+    names, embeddings = made(tmp_path, [12] * 150, dim=4)
+    written_out(tmp_path / "emb", names, embeddings)
+    options = {"features": None, "feature_root": tmp_path / "emb", "load_feature": True}
+    before = labelled(tmp_path, "before.csv", **options)
+    interrupted(tmp_path, **options)
+    collected = []
+    original = Run.collect_part
+    monkeypatch.setattr(Run, "collect_part", lambda self, n, strict: collected.append(n) or original(self, n, strict))
+    np.save(tmp_path / "emb" / f"{names[1030]}.npy", -embeddings[1030])  # the same size
+    (tmp_path / "emb" / f"{names[1040]}.npy").unlink()
+    after = labelled(tmp_path, **options)
+    assert collected == [1]
+    pd.testing.assert_frame_equal(after, labelled(tmp_path, "truth.csv", **options))
+    assert after.label[1030] != before.label[1030] and after.status[1040] == "missing"
+    interrupted(tmp_path, **options)
+    written_out(tmp_path / "emb", names, np.hstack([embeddings, embeddings[:, :2]]))
+    pd.testing.assert_frame_equal(labelled(tmp_path, **options), labelled(tmp_path, "truth.csv", **options))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_image_that_was_replaced_meanwhile_is_embedded_again(photographs, monkeypatch, kept):
+    folder = photographs
+    options = {"image_list_file": None, "features": None, "image_root": folder / "images", "fallback": "centre"}
+    options |= {"feature_root": folder / "emb"} if kept else {}
+
+    def stop(self, out):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            labelled(folder, **options)
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+    collected = []
+    original = Run.collect_part
+    monkeypatch.setattr(Run, "collect_part", lambda self, n, strict: collected.append(n) or original(self, n, strict))
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            labelled(folder, **options)  # nothing has changed, though the run itself stored embeddings
+    assert collected == [] and times == {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
+    shutil.copy(folder / "images" / "s2" / "0.png", folder / "images" / "s1" / "0.png")
+    if kept:  # the embedding of the old picture is the user's to remove: what is stored is taken
+        (folder / "emb" / "s1" / "0.png.npy").unlink()
+    table = labelled(folder, **options)
+    assert collected == [0]
+    pd.testing.assert_frame_equal(table, labelled(folder, "truth.csv", **options))
+
+
+def test_totals_name_the_first_of_each_kind(small, capsys):
+    folder, names, embeddings = small
+    embeddings[[7, 9]] = np.nan
+    np.save(folder / "all.npy", embeddings)
+    command = ["sdd-labels", "--image-list-file", folder / "list.txt", "--features", folder / "all.npy"]
+    assert main([*map(str, command), "--score-dst", str(folder / "o.csv"), "--no-progress", "--process-num", "1"]) == 0
+    assert f"2 corrupt (first: {names[7]}: the embedding has no direction (NaN, infinite or all 0))" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_disk_that_is_full_is_one_line(small, monkeypatch, capsys):
+    import errno
+
+    folder, names, _ = small
+
+    def full(descriptor, start, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    command = ["sdd-labels", "--image-list-file", folder / "list.txt", "--features", folder / "all.npy"]
+    command = [*map(str, command), "--score-dst", str(folder / "o.csv"), "--no-progress", "--process-num", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)  # for the file that is mapped: writing it would kill the process
+        assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "by_line.raw: No space left" in said and said.count("\n") == 1 and not (folder / "o.csv").exists()
+    assert main(command) == 0
+
+
 def test_a_worker_that_dies_is_said_and_the_run_goes_on(tmp_path):
     made(tmp_path, [12] * 3000, dim=4)
     reference = labelled(tmp_path, "reference.csv")

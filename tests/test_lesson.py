@@ -168,3 +168,15 @@ class TestStart:
         lesson.start(0)
         line = capsys.readouterr().out.strip()
         assert re.fullmatch(r"Python 3\.\d+(, [\w-]+ \d+\.\d+)+", line)
+
+
+@pytest.mark.parametrize("seed", ["abc", "0", 1.0, None, True, -1, 2**32, [0]])
+def test_a_seed_that_is_no_whole_number_is_refused_in_words(seed):
+    before = torch.random.get_rng_state()
+    with pytest.raises(ValueError, match=r"SEED must be a whole number from 0 to 4294967295, such as 0, and not"):
+        lesson.start(seed)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_seed_may_be_numpys(capsys):
+    assert lesson.start(np.int64(3)).random() == lesson.start(3).random()

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -67,3 +68,12 @@ def test_benchmark_pairs_by_definition(orl):
     np.testing.assert_array_equal(pairs.mated, test.identities[pairs.index_a] == test.identities[pairs.index_b])
     with pytest.raises(DataError, match="source"):
         orl_faces.benchmark_pairs(orl)
+
+
+def test_a_folder_without_a_face_is_said_with_the_first_reason(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), np.full((120, 120, 3), 127, np.uint8))
+    for made in (orl_faces.load, orl_faces.orl_d):
+        with pytest.raises(DataError, match=r"no face in 2 files \(first: .*a/1.png: no face was found"):
+            made(str(tmp_path))

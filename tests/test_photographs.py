@@ -1,4 +1,3 @@
-import os
 import shutil
 import signal
 import subprocess
@@ -153,7 +152,7 @@ def test_going_on_uses_what_was_done_and_only_that(photos, tmp_path, monkeypatch
     out, partial = tmp_path / "s.csv", tmp_path / "s.csv.partial"
     photographs.score_files(inputs, Counting(), out)
     whole = out.read_bytes()
-    key = photographs.run_key(Counting(), None, *(os.fspath(p) for p in inputs))
+    key = photographs.run_key(Counting(), None)
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "remove", lambda journal: None)  # as if it were killed before the end
         photographs.score_files(inputs, Counting(), out)
@@ -216,3 +215,81 @@ def test_methods_are_listed(capsys):
     assert main(["methods"]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in SCORERS) and len(said.splitlines()) == len(SCORERS)
+
+
+class Mean(Scorer):
+    seen = 0
+
+    def _score(self, images, faces):
+        Mean.seen += len(images)
+        return images.mean((1, 2, 3))
+
+
+def interrupted(inputs, out):
+    """What a run leaves that is killed just before its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "remove", lambda journal: None)
+        photographs.score_files(inputs, Mean(), out)
+    out.unlink()
+    Mean.seen = 0
+
+
+def test_a_photograph_that_was_replaced_meanwhile_is_scored_again_and_no_other(photos, tmp_path):
+    inputs, out = sorted(photos.iterdir()), tmp_path / "s.csv"
+    interrupted(inputs, out)
+    picture = cv2.imread(str(inputs[3]), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(inputs[3]), picture // 3)  # of the same size: only the time tells
+    table = photographs.score_files(inputs, Mean(), out)
+    truth = photographs.score_files(inputs, Mean(), tmp_path / "truth.csv", restart=True)
+    assert Mean.seen == 1 + len(inputs)
+    pd.testing.assert_frame_equal(table, truth)
+
+
+def test_a_run_with_other_weights_is_another_run():
+    from fiqa_lib.recognition import load_recogniser
+
+    one, other = load_recogniser("dlib"), load_recogniser("dlib")
+    other.checksum = "of other weights"
+    keys = [photographs.run_key(SCORERS["embedding-norm"](recogniser=network)) for network in (one, one, other)]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_photograph_that_came_or_went_meanwhile_costs_no_other_row(photos, tmp_path):
+    inputs, out = sorted(photos.iterdir()), tmp_path / "s.csv"
+    interrupted([*inputs[1:], tmp_path / "missing.png"], out)
+    shutil.copy(inputs[0], tmp_path / "missing.png")
+    given = [inputs[0], inputs[4], *inputs[2:], tmp_path / "missing.png"]
+    table = photographs.score_files(given, Mean(), out)
+    assert Mean.seen == 2  # the first, and the one that could not be read before
+    pd.testing.assert_frame_equal(table, photographs.score_files(given, Mean(), tmp_path / "truth.csv"))
+
+
+def test_doubled_lost_and_mixed_rows_of_a_journal_do_not_reach_the_table(photos, tmp_path):
+    """As two runs at once would have left it."""
+    inputs, out, partial = sorted(photos.iterdir()), tmp_path / "s.csv", tmp_path / "s.csv.partial"
+    truth = photographs.score_files(inputs, Mean(), tmp_path / "truth.csv")
+    interrupted(inputs, out)
+    key, *rows = partial.read_bytes().splitlines(keepends=True)
+    partial.write_bytes(b"".join([key, *rows[2:5], *rows[:5], *rows[4:6]]))
+    pd.testing.assert_frame_equal(photographs.score_files(inputs, Mean(), out), truth)
+    assert Mean.seen == len(inputs) - 6
+
+
+def test_a_table_does_not_replace_a_photograph(photos, capsys):
+    one = photos / "00.pgm"
+    before = one.read_bytes()
+    for inputs in (one, photos):
+        assert run(inputs, "--method", "sharpness", "--out", one) == 1
+        assert "replace" in capsys.readouterr().err and one.read_bytes() == before
+
+
+def test_totals_name_the_first_of_each_kind(photos, tmp_path, capsys):
+    (photos / "02.pgm").write_bytes(b"broken")
+    (photos / "04.pgm").write_bytes(b"")
+    assert run(photos, "--method", "sharpness", "--out", tmp_path / "s.csv") == 0
+    said = capsys.readouterr().out
+    reason = pd.read_csv(tmp_path / "s.csv").reason[2]
+    assert f"2 error (first: {photos / '02.pgm'}: {reason})" in said and said.count("\n") == 1
+    assert main(["report", str(photos), "--method", "sharpness", "--out", str(tmp_path / "r.html"), "--no-messages",
+                 "--no-progress"]) == 0  # fmt: skip
+    assert f"failed (first: 02.pgm: {reason})" in capsys.readouterr().out

@@ -169,7 +169,7 @@ def test_command(folder, tmp_path, capsys):
     options = ["--method", "sharpness", "--out", str(out), "--discard", "0.34", "--no-progress", "--no-messages"]
     assert main(["report", str(folder), *options, "--title", "<Holiday>"]) == 0
     said = capsys.readouterr()
-    assert "9 files: 4 kept, 3 failed, 2 rejected" in said.out and said.err == ""
+    assert "9 files: 4 kept, 3 failed (first: broken.jpg: not an image: " in said.out and said.err == ""
     assert "<h1>Photographs of &lt;Holiday&gt;</h1>" in out.read_text(encoding="utf-8")
 
 
@@ -179,7 +179,8 @@ def test_command_without_a_score_has_no_threshold(tmp_path, capsys):
     given = ["report", str(tmp_path / "in"), "--method", "sharpness", "--out", str(tmp_path / "r.html")]
     assert main([*given, "--no-progress", "--no-messages"]) == 0
     said = capsys.readouterr().out
-    assert "1 failed; no threshold: nothing was scored." in said and "nan" not in said
+    assert "1 failed (first: a.jpg: not an image: " in said and "nan" not in said
+    assert "; no threshold: nothing was scored." in said
 
 
 @pytest.mark.parametrize(

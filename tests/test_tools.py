@@ -584,6 +584,62 @@ class TestParameters:
     def test_values(self, text, value):
         assert commands.parameter("X", text) == value
 
+    @pytest.mark.parametrize(
+        ("default", "text", "value"),
+        [
+            ("0", "7", 7),
+            ("5_000_000", "5e6", 5_000_000),
+            ("0.2", "1", 1.0),
+            ("0.2", "7", 7.0),  # that a share is at most 1 only the notebook can say
+            ("1e-3", "1e-4", 1e-4),
+            ("False", "no", False),
+            ("False", "FALSE", False),
+            ("True", "0", False),
+            ("False", "yes", True),
+            ("False", "True", True),
+            ("False", "1", True),
+            ('"bundled"', "photos", "photos"),
+            ('"bundled"', '"5"', "5"),
+            ('""', "", ""),
+            ("[1]", "[2, 3]", [2, 3]),
+            ("[1]", "(2, 3)", [2, 3]),
+            ("None", "anything", "anything"),
+        ],
+    )
+    def test_a_value_is_of_the_type_of_its_default(self, project, default, text, value):
+        cell = code(f"{PARAMETERS}\nX = {default}  # d", tags=["parameters"])
+        path = save(project / "notebooks" / "03_x.ipynb", new_markdown_cell("# 03"), cell)
+        fit = execution.fitting(path, {"X": commands.parameter("X", text)})["X"]
+        assert fit == value and type(fit) is type(value)
+
+    @pytest.mark.parametrize(
+        ("default", "text", "words"),
+        [
+            ("0", "abc", "X must be a whole number (int), such as its default 0, and not 'abc'"),
+            ("0", "1.5", "X must be a whole number (int), such as its default 0, and not 1.5"),
+            ("0", "True", "X must be a whole number (int), such as its default 0, and not True"),
+            ("0", "1e999", "X must be a whole number"),
+            ("0.2", "much", "X must be a number (float), such as its default 0.2, and not 'much'"),
+            ("0.2", "nan", "and not 'nan'"),
+            ("0.2", "True", "X must be a number (float)"),
+            ("False", "maybe", "X must be True or False (bool), such as its default False, and not 'maybe'"),
+            ("False", "2", "X must be True or False"),
+            ('"bundled"', "5", "X must be text (str), such as its default 'bundled', and not 5; as text: -p X '\"5\"'"),
+            ('"bundled"', "None", "and not None"),
+            ("[1]", "2", "X must be a list (list), such as its default [1], and not 2"),
+        ],
+    )
+    def test_a_value_of_another_type_is_refused_in_words(
+        self, project, tmp_path, monkeypatch, capsys, default, text, words
+    ):
+        cell = code(f"{PARAMETERS}\nX = {default}  # d", tags=["parameters"])
+        path = save(project / "notebooks" / "03_x.ipynb", new_markdown_cell("# 03"), cell)
+        monkeypatch.setattr(catalogue, "select", lambda names: [path])
+        arguments = commands.parser().parse_args(["run", "03", "-p", "X", text, "--out", str(tmp_path / "out")])
+        assert arguments.run(arguments) == 2
+        said = capsys.readouterr().out
+        assert "03_x.ipynb: X must be" in said and words in said and not (tmp_path / "out").exists()
+
     def test_a_folder_of_data_is_meant_from_here(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "photos").mkdir()

@@ -66,7 +66,8 @@ def parser():
     check_.add_argument("--run", action="store_true", dest="again", help="execute again and compare")
     run_ = add("run", run, "execute one notebook with your own parameters")
     run_.add_argument("name", help="a notebook: 02, 02_name or a path")
-    run_.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter")
+    help_p = "a parameter; its value is of the type that the notebook gives it"
+    run_.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=help_p)
     run_.add_argument("--out", type=Path, default=BUILD / "run", help="folder for the executed notebook")
     run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
     add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="correct what ruff can")
@@ -200,7 +201,7 @@ def run(arguments):
             out = arguments.out / path.name
             done = execution.execute(path, out, parameters, cell_limit=limit, wall_limit=limit)
             rows.append((path, done.seconds, done.error))
-    except execution.UnknownParameter as problem:
+    except execution.ParameterError as problem:
         print("\n" + str(problem))
         return 2
     print(f"written: {out}")

@@ -1,5 +1,6 @@
 """Executing one notebook with papermill: parameters checked, time limited, the kernel ours, a failure named."""
 
+import ast
 import json
 import logging
 import os
@@ -25,8 +26,16 @@ _VOLATILE = {"execution", "papermill", "ExecuteTime", "trusted", "scrolled", "co
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-class UnknownParameter(ValueError):
+class ParameterError(ValueError):
+    """A parameter that can't be given to the notebook."""
+
+
+class UnknownParameter(ParameterError):
     """A parameter that the notebook does not have. papermill itself only warns and exits 0."""
+
+
+class UnfitValue(ParameterError):
+    """A value of another type than the notebook's own. papermill would put it in, and a later cell would fail."""
 
 
 @dataclass
@@ -47,7 +56,7 @@ def execute(path, out, parameters=None, *, cell_limit=CELL_LIMIT, wall_limit=WAL
     path, out : Path
         The notebook, and where the executed one goes. `path` itself is not changed.
     parameters : dict, optional
-        Values in place of those of the cell tagged `parameters`.
+        Values in place of those of the cell tagged `parameters`; see `fitting`.
     cell_limit, wall_limit : float
         Seconds for one cell and for the whole notebook. The kernel is killed when either has passed.
     offline : bool
@@ -59,13 +68,13 @@ def execute(path, out, parameters=None, *, cell_limit=CELL_LIMIT, wall_limit=WAL
 
     Raises
     ------
-    UnknownParameter
-        Before anything runs.
+    ParameterError
+        Before anything runs: the notebook has no such parameter, or it is of another type.
     """
     import papermill
 
     path, out = Path(path).resolve(), Path(out).resolve()
-    check_parameters(path, parameters or {})
+    parameters = fitting(path, parameters or {})
     out.parent.mkdir(parents=True, exist_ok=True)
     out.unlink(missing_ok=True)
     limits = _Limits(cell_limit, wall_limit)
@@ -95,10 +104,30 @@ def execute(path, out, parameters=None, *, cell_limit=CELL_LIMIT, wall_limit=WAL
     return Run(path, seconds, notebook, error)
 
 
-def check_parameters(path, parameters):
-    """Raise UnknownParameter unless the notebook in `path` has every name in `parameters`."""
+def fitting(path, parameters):
+    """The parameters as values of the types that the notebook in `path` gives them.
+
+    The type is that of the literal in the cell tagged `parameters`. A whole number will do for a float, and 5e6 for a
+    whole number; true, false, yes, no, 1 and 0 will do for a bool. A parameter that is None takes anything.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+    parameters : dict
+        Name -> value, as text from the command line (`commands.parameter`) or as it is.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UnknownParameter, UnfitValue
+        The message names the parameter, its default and its type.
+    """
     if not parameters:
-        return
+        return {}
     import papermill
 
     with _quiet():
@@ -107,6 +136,45 @@ def check_parameters(path, parameters):
     if unknown:
         has = ", ".join(known) or "none"
         raise UnknownParameter(f"{path.name} has no parameter {', '.join(unknown)}: it has {has}")
+    fit = {}
+    for name, value in parameters.items():
+        try:
+            default = ast.literal_eval(known[name]["default"])
+        except (ValueError, SyntaxError):  # no literal: checks.parameters_form refuses that in our notebooks
+            default = None
+        try:
+            fit[name] = as_type_of(default, value)
+        except ValueError:
+            text = f"{path.name}: {name} must be {_WORDS[type(default)]}, such as its default {default!r}"
+            hint = f"""; as text: -p {name} '"{value}"'""" if isinstance(default, str) else ""
+            raise UnfitValue(f"{text}, and not {value!r}{hint}") from None
+    return fit
+
+
+_WORDS = {
+    bool: "True or False (bool)",
+    int: "a whole number (int)",
+    float: "a number (float)",
+    str: "text (str)",
+    list: "a list (list)",
+    tuple: "a list (tuple)",
+    dict: "a dictionary (dict)",
+}
+_SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def as_type_of(default, value):
+    """`value` as the type of `default`, where nothing is lost by that; ValueError where it does not fit."""
+    wanted, number = type(default), isinstance(value, int | float) and not isinstance(value, bool)
+    if default is None or (type(value) is wanted and value == value):  # NaN is no value
+        return value
+    if wanted is bool and str(value).lower() in _SWITCHES:
+        return _SWITCHES[str(value).lower()]
+    if wanted in (int, float) and number and value in (wanted(value) if abs(value) < 1e300 else None,):
+        return wanted(value)
+    if wanted in (list, tuple) and isinstance(value, list | tuple):
+        return wanted(value)
+    raise ValueError(f"{value!r} is no {wanted.__name__}")
 
 
 def graft(original, executed):

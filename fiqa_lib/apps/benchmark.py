@@ -25,11 +25,12 @@ from ..errors import DataError
 from ..evaluation.verification import FewImpostorsWarning, fit_threshold
 from ..faces import Faces
 from ..faces.images import printable
-from ..files import write_csv
+from ..files import from_spreadsheet_cell, locked, write_csv
 from ..recognition import as_recogniser, load_recogniser
 from ..scorers import SCORERS, fit_cached
 from ..scorers.base import fit_key
 from ..transforms.degradations import CLEAN
+from .output import totals
 
 CHUNK = 40
 """Faces that are scored, and cached, together."""
@@ -48,7 +49,7 @@ class Protocol(NamedTuple):
 
     `train`, `test`: Faces without a person in both; `pairs`: positions in `test`; `identity_a`, `identity_b` (P,): the
     person on each side of a pair; `groups` (N,) str: the group of each face of `test`, "" where it has none; `n_lost`:
-    number of pairs whose photographs had no usable face.
+    number of pairs whose photographs had no usable face; `lost`: the photographs without one, in words.
     """
 
     train: Faces
@@ -58,6 +59,7 @@ class Protocol(NamedTuple):
     identity_b: np.ndarray
     groups: np.ndarray
     n_lost: int = 0
+    lost: str = ""
 
 
 def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3, random_state=0, say=None, **reading):
@@ -99,11 +101,12 @@ def protocol(data="bundled", pairs=None, groups=None, *, photographs=5, copies=3
     if pairs is not None:
         made = _listed_pairs(loaded, data, pairs)
     else:
-        made = _made_pairs(loaded.faces, photographs, copies, random_state)
+        made = _made_pairs(loaded, photographs, copies, random_state)
     return made._replace(groups=_groups_of(made.test, groups)) if groups else made
 
 
-def _made_pairs(faces, photographs, copies, random_state):
+def _made_pairs(loaded, photographs, copies, random_state):
+    faces, report = loaded
     if photographs is not None:
         train, _ = split_by_identity(faces, random_state=random_state)
         few = pd.Series(faces.names).groupby(faces.identities).rank().to_numpy() <= photographs
@@ -111,7 +114,12 @@ def _made_pairs(faces, photographs, copies, random_state):
     train, test = orl_d(faces, copies=copies, random_state=random_state)
     pairs = benchmark_pairs(test)
     who = test.identities[pairs.index_a], test.identities[pairs.index_b]
-    return Protocol(train, test, pairs, *who, np.full(len(test), ""))
+    return Protocol(train, test, pairs, *who, np.full(len(test), ""), lost=_lost(report))
+
+
+def _lost(report):
+    lost = report[~report["status"].isin(["ok", "fallback"])]
+    return "" if lost.empty else totals(lost)
 
 
 def _listed_pairs(loaded, data, path):
@@ -138,7 +146,9 @@ def _listed_pairs(loaded, data, path):
     test = faces[used]
     if not {"kind", "source"} <= set(test.attributes):
         test = test.with_attributes(kind=CLEAN, severity=0.0, source=test.names)
-    return Protocol(train, test, pairs, who[0][kept], who[1][kept], np.full(len(test), ""), int((~kept).sum()))
+    return Protocol(
+        train, test, pairs, who[0][kept], who[1][kept], np.full(len(test), ""), int((~kept).sum()), _lost(loaded.report)
+    )
 
 
 def _groups_of(faces, path):
@@ -147,6 +157,7 @@ def _groups_of(faces, path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable CSV ({error})") from error
+    table = table.map(from_spreadsheet_cell)
     key = next((column for column in ("name", "identity") if column in table), None)
     if key is None or "group" not in table:
         raise DataError(f"{path}: expected a header identity,group or name,group; there is {', '.join(table)}")
@@ -534,7 +545,9 @@ def write(made, folder):
     -------
     list of Path
     """
-    return [write_csv(_short(table), Path(folder) / f"{PREFIX}{name}.csv") for name, table in made.items()]
+    folder = Path(folder)
+    with locked(folder / f"{PREFIX}tables", wait=60):  # two runs must not leave half of each other's tables
+        return [write_csv(_short(table), folder / f"{PREFIX}{name}.csv") for name, table in made.items()]
 
 
 def _short(table):

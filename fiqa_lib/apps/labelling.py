@@ -8,12 +8,15 @@ alone, so the number of processes or machines has no influence on the labels.
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
+import logging
 import os
 import shutil
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,10 +24,13 @@ import joblib
 from threadpoolctl import threadpool_limits
 
 from ..errors import DataError
+from ..files import locked
 from .labelling_run import Job, Run
 
 CONNECT_SECONDS = 20
 """How long a Dask scheduler may take to answer."""
+WORKER_SECONDS = 20
+"""How long a cluster may be without any worker."""
 
 
 def label_files(
@@ -70,25 +76,36 @@ def label_files(
 
     Returns
     -------
-    dict of str -> int
-        Number of lines with each status: "ok", "singleton", "missing", "corrupt", "no_face", "no_identity",
-        "duplicate".
+    labelling_run.Counts
+        A dict: number of lines with each status: "ok", "singleton", "missing", "corrupt", "no_face", "no_identity",
+        "duplicate". Its `firsts` says which line was the first of each, and why.
 
     Raises
     ------
     DataError
         Settings that make no sense; a list or an array that can't be read; fewer than two people, with the index that
-        is meant where another part of the lines differs; an interrupted run of another command; with `strict` the
-        first unusable line.
+        is meant where another part of the lines differs; an interrupted run of another command; another process that
+        writes `out`; a cluster that has lost its scheduler or all workers; with `strict` the first unusable line.
     """
     out = Path(out).resolve()
     folder = out.with_name(out.name + ".work")
-    run = Run.begin(folder, Job(**job), restart, progress)
+    run = functools.partial(_labelled, out, folder, process_num, cluster, max_memory, text, strict, say)
+    with locked(out):
+        try:
+            return run(Run.begin(folder, Job(**job), restart, progress))
+        except OSError as error:  # one about writing names no file
+            if error.filename is None:
+                raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+            raise
+
+
+def _labelled(out, folder, process_num, cluster, max_memory, text, strict, say, run):
     try:
         run.scan()
     except DataError:  # nothing is worth keeping yet, and another command is going to be given
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    run.forget_changed()
     process_num = process_num or joblib.cpu_count()
     workers, need = 1 if cluster else process_num, run.bytes_of_a_task()
     if workers * need > max_memory:
@@ -113,7 +130,7 @@ def _executor(process_num, cluster):
     """(executor, how many tasks may be submitted ahead)."""
     if cluster:
         with threadpool_limits(1, "blas"), _dask(cluster) as client:
-            yield client.get_executor(), 1000
+            yield _Cluster(client, cluster), 1000
     elif process_num == 1:
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(1) as pool:  # lifts the limit that tasks set, see do_task
             yield pool, 1
@@ -133,8 +150,69 @@ def _dask(address):
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise DataError(f"{address}: no Dask scheduler answers there ({error})") from error
-    with client:
-        yield client
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # a lost connection is an error of ours, on one line
+    try:
+        with client:
+            yield client
+    finally:
+        log.setLevel(level)
+
+
+class _Cluster:
+    """An executor on a Dask cluster that says so when its workers or its scheduler are gone, instead of waiting."""
+
+    def __init__(self, client, address):
+        self.client, self.address, self.pool = client, address, client.get_executor()
+        self.seen = time.monotonic()  # when there was a worker
+
+    def submit(self, work, number):
+        try:
+            return _Task(self, self.pool.submit(work, number))
+        except Exception as error:  # distributed has many for a connection that is closed
+            raise self.lost("its scheduler has ended") from error
+
+    def lost(self, what):
+        return DataError(
+            f"{self.address}: the cluster is lost: {what}; start it, and the same command goes on from here"
+        )
+
+    def look(self):
+        """Raise DataError where nobody works any more."""
+        try:
+            workers = self.client.scheduler_info()["workers"]
+        except Exception as error:
+            raise self.lost("its scheduler does not answer") from error
+        if workers:
+            self.seen = time.monotonic()
+        elif time.monotonic() - self.seen > WORKER_SECONDS:
+            raise self.lost("it has no worker")
+
+
+class _Task:
+    def __init__(self, cluster, future):
+        self.cluster, self.future = cluster, future
+
+    def cancel(self):
+        with suppress(Exception):  # of a connection that is closed
+            self.future.cancel()
+
+    def result(self):
+        from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
+
+        while True:
+            try:
+                return self.future.result(timeout=1)
+            except TimeoutError:
+                if self.future.done():
+                    raise
+                self.cluster.look()
+            except KilledWorker as error:
+                raise self.cluster.lost("a task ended several workers (out of memory?)") from error
+            except (CancelledError, concurrent.futures.CancelledError, CommClosedError) as error:
+                raise self.cluster.lost("its scheduler has ended") from error
 
 
 def _end_with(parent):

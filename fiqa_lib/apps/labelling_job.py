@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from ..faces.images import find_images, printable, summary_of
 from ..files import whole_file
 from ..labels.sdd import check_scale
 from ..labels.sdd_distances import Settings
+from .output import stamp
 
 CODE = ("fiqa_lib.apps.labelling", "fiqa_lib.labels.sdd")
 """A run continues with the code that began it: see `Job.key`."""
@@ -127,12 +127,11 @@ class Job:
         return 1 if self.exact else self.n_repeats
 
     def key(self):
-        """A hash of everything that decides the result: settings, list, array, and the code itself."""
+        """A hash of everything that decides the result: settings, list, array, weights, and the code itself."""
         with open(self.image_list_file, "rb") as lines:
             digest = hashlib.file_digest(lines, "sha256").hexdigest()
-        array = os.stat(self.features) if self.features else None
-        state = array and (array.st_size, array.st_mtime_ns)
-        return content_key(json.dumps(asdict(self)), digest, state, sources_of(*CODE))
+        states = [stamp(path) if path else None for path in (self.features, self.weights)]
+        return content_key(json.dumps(asdict(self)), digest, json.dumps(states), sources_of(*CODE))
 
     def person(self, name):
         """The person that a line names, or "" where it has no such part."""
@@ -156,6 +155,17 @@ class Job:
         if path is None:
             return None
         return next((p for p in (path, path.with_suffix("").with_suffix(".npy")) if p.exists()), None)
+
+    def stamps(self, names):
+        """[stamp of the image, stamp of the stored embedding] of some lines; None for what is missing or not read."""
+        found = []
+        for name in names:
+            image = stamp(Path(self.image_root or "", name)) if self.source == "images" else None
+            try:
+                found.append([image, (path := self.stored(name)) and stamp(path)])
+            except (DataError, OSError):
+                found.append([image, None])
+        return found
 
 
 class People:

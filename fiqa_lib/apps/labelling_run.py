@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import hashlib
 import itertools
@@ -29,12 +30,22 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from ..cache import content_key
 from ..data.tables import read_lines
 from ..errors import DataError
-from ..files import whole_file
+from ..files import spreadsheet_cell, whole_file
 from ..labels.sdd import OK, SINGLETON, between, in_order, scale_limits
 from ..labels.sdd_distances import EXACT_ROWS, UNIT, Index, exact_distances, unit_distances, usable_rows
 from .labelling_job import CORRUPT, Job, People, load_recogniser, read_npy, rows_of_files, write_list
+
+
+class Counts(dict):
+    """Number of lines by status. `firsts`: of each status but "ok", the first line's (name, reason)."""
+
+    def __init__(self, counts, firsts):
+        super().__init__(counts)
+        self.firsts = firsts
+
 
 TASK_UNITS = 64
 """Units that one task computes: 8192 rows."""
@@ -146,6 +157,27 @@ class Run:
 
     # --- 2. collect
 
+    def forget_changed(self):
+        """Drop what an interrupted run collected from files that have changed since, and all that rests on it."""
+        if self.job.source == "features":  # one array, which is part of the job's key
+            return
+        numbers = [n for n in range(len(self.offsets)) if self.unusable(n) is not None]
+        changed = [n for n in numbers if self._collected(n)["stamps"] != self._stamps(self.job.stamps(self.names(n)))]
+        if not changed:
+            return
+        shutil.rmtree(self.folder / "distances", ignore_errors=True)
+        for name in ("duplicates.npy", "dimension.json", *(f"collected/{number:06d}.json" for number in changed)):
+            (self.folder / name).unlink(missing_ok=True)
+        self.token = secrets.token_hex(8)  # processes must not go on with the old order, which they keep in memory
+        self._note("run.json", {**_read_json(self.folder / "run.json"), "token": self.token})
+
+    @staticmethod
+    def _stamps(stamps):
+        return content_key(json.dumps(stamps))
+
+    def _collected(self, number):
+        return _read_json(self.folder / "collected" / f"{number:06d}.json")
+
     @functools.cached_property
     def embeddings(self):
         """All embeddings, memory-mapped: (lines, D)."""
@@ -197,11 +229,13 @@ class Run:
 
     def unusable(self, number):
         """[line, status, reason] of the lines of a part that can't be used; None before it is collected."""
-        return _read_json(self.folder / "collected" / f"{number:06d}.json")
+        note = self._collected(number)
+        return None if note is None else note["unusable"]
 
     def collect_part(self, number, strict):
         """Read, check and pack the embeddings of one part."""
         names, start = self.names(number), number * self.part
+        stamps = [] if self.job.source == "features" else self.job.stamps(names)
         if self.job.source == "features":
             rows, problems = np.asarray(self.embeddings[start : start + len(names)]), {}
         else:
@@ -218,7 +252,12 @@ class Run:
             with open(self.folder / "features.raw", "r+b") as file:
                 file.seek(start * self.dim * 4)
                 file.write(rows.tobytes())
-        self._note(f"collected/{number:06d}.json", [[start + i, *problems[i]] for i in sorted(problems)])
+        if self.job.source == "images":  # embeddings that were stored by this very run
+            stamps = [
+                [image, old or new] for (image, old), (_, new) in zip(stamps, self.job.stamps(names), strict=True)
+            ]
+        note = {"stamps": self._stamps(stamps), "unusable": [[start + i, *problems[i]] for i in sorted(problems)]}
+        self._note(f"collected/{number:06d}.json", note)
 
     # --- 3. sort
 
@@ -297,16 +336,15 @@ class Run:
     # --- 5. write
 
     def write(self, out, text=False):
-        """Scale the distances and write the table, and with `text` the text files beside it.
-
-        Returns the number of lines with each status.
-        """
+        """Scale the distances and write the table, and with `text` the text files beside it. Returns `Counts`."""
         tasks = range(-(-len(self.index) // self.task_rows))
-        by_line = np.memmap(self.folder / "by_line.raw", np.float32, "w+", shape=(self.count, self.job.columns))
+        by_line, shape = self.folder / "by_line.raw", (self.count, self.job.columns)
+        _allocate(by_line, 4 * shape[0] * shape[1])
+        by_line = np.memmap(by_line, np.float32, "r+", shape=shape)
         by_line[:] = np.nan
         for number in tasks:
             by_line[self.index.order[number * self.task_rows :][: self.task_rows]] = self.distances(number)
-        limits, counts = scale_limits(by_line, self.job.scale), Counter()
+        limits, counts, firsts = scale_limits(by_line, self.job.scale), Counter(), {}
         repeats = [] if self.job.exact else [f"repeat_{i + 1:02d}" for i in range(self.job.n_repeats)]
         names = ["labels.txt", *(f"score_{i}.txt" for i in range(len(repeats)))] if text else []
         places = {self.folder / f".{name}": out.with_name(name) for name in names}
@@ -317,16 +355,16 @@ class Run:
             files = [stack.enter_context(opened(place)) for place in places]
             table.writerow(["name", "identity", "status", "label", *repeats, "reason"])
             for number in tqdm(range(len(self.offsets)), disable=not self.progress, desc="writing"):
-                rows = list(self._rows(number, by_line, limits, counts))
+                rows = list(self._rows(number, by_line, limits, counts, firsts))
                 table.writerows(rows)
                 for column, file in enumerate(files, 3):
                     file.writelines(f"{row[0]} {row[column]}\n" for row in rows if row[2] == OK)
         for place, final in places.items():
             os.replace(place, final)
         os.replace(temporary, out)  # last: says that the others are whole
-        return dict(counts)
+        return Counts(counts, firsts)
 
-    def _rows(self, number, by_line, limits, counts):
+    def _rows(self, number, by_line, limits, counts, firsts):
         """The rows of one part, as text."""
         start, names = number * self.part, self.names(number)
         scaled = between(by_line[start : start + len(names)], limits)
@@ -343,7 +381,10 @@ class Run:
                 status, reason = SINGLETON, "the person has no other usable image"
             values = pattern % (labels[i], *scaled[i, :repeats]) if status == OK else "," * repeats
             counts[status] += 1
-            yield name, self.job.person(name), status, *values.split(","), reason
+            if status != OK:
+                firsts.setdefault(status, (name, reason))
+            name, person, reason = map(spreadsheet_cell, (name, self.job.person(name), reason))
+            yield name, person, status, *values.split(","), reason
 
 
 def do_task(folder, token, stage, number, **options):
@@ -356,6 +397,18 @@ def _opened(folder, token):
     # One BLAS thread from now on: processes share the cores, and sums must not depend on the number of threads.
     threadpool_limits(1, "blas")
     return Run.opened(folder, token)
+
+
+def _allocate(path, size):
+    """A file of zeros whose blocks are on the disk: a mapped file with holes would kill the process on a full disk."""
+    with open(path, "wb") as file:
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that can't
+                    raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _hash(text):

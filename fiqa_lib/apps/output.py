@@ -1,4 +1,4 @@
-"""What every command needs to write its results: a progress bar, a figure file, and rows that survive a crash."""
+"""What every command needs to write its results: a progress bar, figures, totals, and rows that survive a crash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import DataError
-from ..files import whole_file
+from ..faces.images import printable
+from ..files import check_output, whole_file
 
 
 def progress_bar(total, *, done=0, shown=True, unit="face"):
@@ -36,6 +37,115 @@ def progress_bar(total, *, done=0, shown=True, unit="face"):
     return tqdm(total=total, initial=done, disable=not shown, unit=unit)
 
 
+def check_outputs(outputs, inputs=()):
+    """Fail before the work where an output can't be written, or would replace an input or another output.
+
+    Parameters
+    ----------
+    outputs : dict of str -> (path, kind)
+        By the name of the option; the kind is "file", "figure" or "folder".
+    inputs : sequence of paths, default=()
+        What the command reads.
+
+    Raises
+    ------
+    OSError
+        As `files.check_output`.
+    DataError
+        Two outputs are one file, an output is an input, or a figure has a suffix that matplotlib does not know.
+    """
+    seen = {}
+    for name, (path, kind) in outputs.items():
+        if kind == "figure":
+            check_figure(path)
+        check_output(path, folder=kind == "folder")
+        if kind == "folder":
+            continue
+        if (other := seen.setdefault(os.path.realpath(path), name)) != name:
+            raise DataError(f"{printable(path)}: {other} and {name} name the same file; give two names")
+        if os.path.exists(path) and (same := [p for p in inputs if os.path.exists(p) and os.path.samefile(p, path)]):
+            raise DataError(
+                f"{printable(path)}: {name} would replace the input {printable(same[0])}; give another name"
+            )
+
+
+def check_figure(path):
+    """Raise DataError unless matplotlib knows the suffix of a picture file; the message lists those it knows."""
+    from matplotlib.figure import Figure
+
+    known = sorted(Figure().canvas.get_supported_filetypes())
+    if (suffix := Path(path).suffix.lower()).removeprefix(".") not in known:
+        raise DataError(
+            f"{printable(path)}: no picture format has the suffix {suffix!r}; use one of .{' .'.join(known)}"
+        )
+
+
+def totals(table, *, good=("ok",), name="path"):
+    """How many rows have each status, and of those that failed the first with its reason.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With `status`, `reason`, and the column that names a row.
+    good : sequence of str, default=("ok",)
+        Statuses that need no reason.
+    name : str, default="path"
+        The column that names a row.
+
+    Returns
+    -------
+    str
+        Such as "5 ok, 2 error (first: a.jpg: the file is empty)".
+    """
+    firsts = table.drop_duplicates("status").set_index("status")
+    reasons = {status: (row[name], row["reason"]) for status, row in firsts.iterrows() if status not in good}
+    return in_total(table["status"].value_counts().to_dict(), reasons)
+
+
+def in_total(counts, firsts):
+    """Counts in words, with the first of each kind; see `totals`.
+
+    Parameters
+    ----------
+    counts : dict of str -> int
+        By status.
+    firsts : dict of str -> (name, reason)
+        By status, where there is something to say.
+
+    Returns
+    -------
+    str
+    """
+    parts = []
+    for status, count in sorted(counts.items(), key=lambda item: -item[1]):
+        part = f"{count} {status}"
+        if status in firsts:
+            said = [printable(text) for text in firsts[status] if isinstance(text, str | int) and text != ""]
+            part += f" (first: {': '.join(said)})"
+        parts.append(part)
+    return ", ".join(parts)
+
+
+def stamp(path):
+    """What tells that a file is still the same one: its size and the time of its last change; None without a file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    list of int, or None
+        Bytes, and nanoseconds.
+    """
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [about.st_size, about.st_mtime_ns]
+
+
 def save_figure(figure, path):
     """Write a matplotlib figure to a file, whole or not at all, with 150 dots per inch.
 
@@ -51,6 +161,7 @@ def save_figure(figure, path):
     DataError
         matplotlib does not know the suffix. The message lists those it knows.
     """
+    check_figure(path)
     with whole_file(path) as temporary:
         try:
             figure.savefig(temporary, dpi=150)
@@ -62,7 +173,7 @@ class Journal:
     """The rows of a table, appended to the file `OUT.partial` as they are made, so that an interrupted run can go on.
 
     The first line of the file is the key of the run, every other line one row as JSON. Rows of another run are dropped,
-    and so is everything from the first damaged line on.
+    and so is everything from the first damaged line on. Whoever keeps one holds the output by `files.locked`.
 
     Parameters
     ----------
@@ -102,10 +213,13 @@ class Journal:
         """
         lines = [json.dumps(row, default=lambda number: number.item()).encode() for row in rows]  # of NumPy's numbers
         if self.path is not None:
-            with self.path.open("ab") as file:
-                file.writelines(line + b"\n" for line in lines)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with self.path.open("ab") as file:
+                    file.writelines(line + b"\n" for line in lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:  # one about writing names no file
+                raise OSError(error.errno, error.strerror or str(error), str(self.path)) from error
         self.rows += _parse(lines)
 
     def remove(self):

@@ -1,7 +1,8 @@
 """Photographs to rows of a table, any number of them: in order, in bounded memory, and resumable.
 
 Rows are appended to `OUT.partial` as they are made. When the same command is given again after an interruption, it
-goes on from there. The finished table is moved into place as a whole.
+goes on from there: a row is taken over where its photograph still has the same path, size and time of change. The
+finished table is moved into place as a whole.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cache import content_key
+from ..cache import content_key, sources_of
 from ..course import plotting
 from ..data.bin_files import read_insightface_bin
 from ..data.folders import Encoded, load_files, no_image_in
@@ -21,10 +22,10 @@ from ..data.orl import load_orl
 from ..data.tables import read_lines
 from ..errors import DataError
 from ..faces.images import find_images, is_picture_name, printable, summary_of
-from ..files import whole_file, write_csv
-from ..recognition import load_recogniser
+from ..files import locked, whole_file, write_csv
+from ..recognition import Recogniser, load_recogniser
 from ..scorers import SCORERS, fit_cached
-from .output import Journal, progress_bar, save_figure, table_of
+from .output import Journal, progress_bar, save_figure, stamp, table_of, totals
 
 COLUMNS = ["path", "status", "score", "face_x", "face_y", "face_w", "face_h", "inter_eye_px"]
 COLUMNS += ["detector_score", "n_faces", "reason"]
@@ -156,7 +157,7 @@ def run_key(scorer, *more):
     Parameters
     ----------
     scorer : Scorer
-        The method: its parameters and what it learned are part of the key.
+        The method: its code, its parameters, the weights of its recogniser and what it learned are part of the key.
     *more : str, bytes or number
         Anything else, such as the inputs.
 
@@ -166,7 +167,9 @@ def run_key(scorer, *more):
     """
     learned = [value for item in sorted(scorer.get_state().items()) for value in item] if scorer.learns else []
     learned = [value if isinstance(value, str) else np.asarray(value).tobytes() for value in learned]
-    return content_key(repr(scorer), *learned, *more)
+    network = getattr(scorer, "recogniser", None)  # two of one name may have other weights
+    weights = network.fingerprint() if isinstance(network, Recogniser) else None
+    return content_key(sources_of(type(scorer)), repr(scorer), weights, *learned, *more)
 
 
 def list_inputs(paths):
@@ -282,26 +285,49 @@ def score_files(
     Raises
     ------
     ImageError, DataError
-        With `strict`: the first photograph without a score, and why.
+        With `strict`: the first photograph without a score, and why. DataError also where another process writes `out`,
+        or `out` is one of the photographs.
     """
     inputs = [item if isinstance(item, tuple) else (Path(item), None) for item in inputs]
-    columns = columns_of(scorer)
+    if os.path.exists(out) and any(os.path.abspath(path) == os.path.abspath(out) for path, _ in inputs):
+        raise DataError(f"{printable(out)}: is one of the inputs and would be replaced; give the table another name")
     reading = {"fallback": fallback, "detector": detector, "aligned": aligned}
     more = [repr(detector)] * (detector is not None) + ["aligned"] * aligned
     more += [content_key(path.data) for path, _ in inputs if isinstance(path, Encoded)]
-    key = run_key(scorer, fallback, *(os.fspath(path) for path, _ in inputs), *more)
-    journal = Journal(out, key, restart=restart)
-    done = len(journal.rows)
-    with progress_bar(len(inputs), done=done, shown=progress) as bar:
-        for start in range(done, len(inputs), CHUNK):
-            part = inputs[start : start + CHUNK]
-            rows = _rows_of_files(part, scorer, reading, strict, n_jobs)
-            journal.append([{column: row.get(column) for column in columns} for row in rows])
-            bar.update(len(part))
-    table = table_of(journal.rows, columns)
-    write(table, out)
-    journal.remove()
+    columns, key = columns_of(scorer), run_key(scorer, fallback, *more)
+    with locked(out):
+        journal = Journal(out, key, restart=restart)
+        known = _still_true(journal.rows, inputs)
+        todo = [number for number in range(len(inputs)) if number not in known]
+        with progress_bar(len(inputs), done=len(known), shown=progress) as bar:
+            for start in range(0, len(todo), CHUNK):
+                numbers = todo[start : start + CHUNK]
+                part = [inputs[number] for number in numbers]
+                marks = [{"input": _name(path), "stamp": stamp(path)} for path, _ in part]  # before they are read
+                rows = _rows_of_files(part, scorer, reading, strict, n_jobs)
+                rows = [{column: row.get(column) for column in columns} for row in rows]
+                journal.append([row | mark for row, mark in zip(rows, marks, strict=True)])
+                known |= zip(numbers, journal.rows[-len(part) :], strict=True)
+                bar.update(len(part))
+        table = table_of([known[number] for number in range(len(inputs))], columns)
+        write(table, out)
+        journal.remove()
     return table
+
+
+def _name(path):
+    return os.path.abspath(os.fspath(path))
+
+
+def _still_true(rows, inputs):
+    """The rows of an interrupted run by the number of the input that they still describe."""
+    by_name = {(row.get("input"), row.get("path")): row for row in rows}  # of two rows the later one
+    known = {}
+    for number, (path, problem) in enumerate(inputs if by_name else ()):
+        row = by_name.get((_name(path), printable(path)))
+        if row and problem is None and row.get("stamp") == stamp(path):
+            known[number] = row
+    return known
 
 
 def _rows_of_files(inputs, scorer, reading, strict, n_jobs):
@@ -375,9 +401,10 @@ def contact_sheet(table, path, *, count=12, inputs=None, **reading):
     count = min(count, len(scored))
     pictures, titles = [], []
     for rows in (scored.head(count), scored.tail(count)[::-1]):
-        faces = load_files([paths[place] for place in rows["place"]], names=range(count), **reading).faces
+        faces, report = load_files([paths[place] for place in rows["place"]], names=range(count), **reading)
         if len(faces) != count:
-            raise DataError("photographs have changed or gone since they were scored: run again with --restart")
+            lost = totals(report, good=SCORED)
+            raise DataError(f"photographs have changed or gone since they were scored ({lost}): run again")
         pictures += list(faces.images)
         titles += [f"{value:.3g}" for value in rows["score"]]
     save_figure(plotting.face_grid(pictures, titles, columns=count, row_labels=["best", "worst"]), path)

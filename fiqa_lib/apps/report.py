@@ -26,8 +26,8 @@ from ..errors import DataError, ImageError
 from ..faces import DlibHog, Faces, extract_faces, five_points, from_aligned, similarity_transform
 from ..faces.images import find_images, printable, read_image
 from ..faces.masking import CANONICAL_BOX
-from ..files import whole_file
-from .output import progress_bar
+from ..files import locked, whole_file
+from .output import in_total, progress_bar
 from .photographs import CHUNK, score_rows
 
 THUMBNAIL = 96
@@ -48,6 +48,13 @@ class Report(NamedTuple):
 
     table: pd.DataFrame
     threshold: float
+
+    def summary(self):
+        """The counts in words, with the first of the files that failed."""
+        failed = self.table.loc[self.table["verdict"] == "failed", ["path", "reason"]]
+        firsts = {} if failed.empty else {"failed": tuple(failed.iloc[0])}
+        counts = self.table["verdict"].value_counts().to_dict()
+        return f"{len(self.table)} files: {in_total(counts, firsts)}"
 
 
 def threshold_for(scores, discard):
@@ -139,7 +146,7 @@ def write_report(
     ------
     DataError
         The folder is missing or holds no image file, or a number is out of range. A photograph that can't be read or
-        has no face is no error: it is a row with its reason.
+        has no face is no error: it is a row with its reason. Also where another process writes `out`.
     """
     folder, out = Path(folder), Path(out)
     _check_share(discard)
@@ -149,13 +156,17 @@ def write_report(
     if not found.paths:
         raise no_image_in(folder, found.skipped)
     inspect = partial(_inspect, detector=detector, aligned=aligned, fallback=fallback, measures=measures)
+    with locked(out):
+        return _written(found, folder, out, scorer, discard, threshold, inspect, title, n_jobs, progress)
+
+
+def _written(found, folder, out, scorer, discard, threshold, inspect, title, n_jobs, progress):
     photographs = _photographs(folder, found.paths, scorer, inspect, n_jobs, progress)
     skipped = (
         {"path": _relative(path, folder), "status": "skipped", "score": None, "reason": printable(reason)} | _NO_PICTURE
         for path, reason in found.skipped[["path", "reason"]].itertuples(index=False)
         if Path(path) != out  # the page of an earlier run
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     # beside the page and not in the system's folder for temporary files, which may lie in memory
     with tempfile.TemporaryFile("w+", encoding="utf-8", dir=out.parent) as waiting:

@@ -7,6 +7,7 @@ video is read again from its beginning, which is quick, and scored from where th
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +21,8 @@ from ..course import plotting
 from ..errors import DataError, ImageError
 from ..faces import Faces, extract_faces, load_detector
 from ..faces.images import write_image
-from ..files import write_csv
-from .output import Journal, progress_bar, save_figure, table_of
+from ..files import locked, write_csv
+from .output import Journal, progress_bar, save_figure, stamp, table_of, totals
 from .photographs import run_key, score_rows
 
 SUFFIXES = tuple(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .ogv .ts .mts".split())
@@ -136,8 +137,8 @@ class Scored(NamedTuple):
 
     def summary(self):
         """One sentence for people."""
-        counts = ", ".join(f"{count} {status}" for status, count in self.table["status"].value_counts().items())
         lost = f"; {self.n_lost} {'frame was' if self.n_lost == 1 else 'frames were'} lost" if self.n_lost else ""
+        counts = totals(self.table, good=("ok", "fallback"), name="frame")
         return f"{len(self.table)} frames: {counts}{lost}"
 
 
@@ -187,14 +188,20 @@ def score_video(
     ImageError
         The file can't be opened, or holds no frame that can be read.
     DataError
-        `best` without `best_dir`, or the other way round.
+        `best` without `best_dir`, or the other way round; another process writes `out`.
     """
     if not (isinstance(best, int) and best >= 0) or (best > 0) != (best_dir is not None):
         raise DataError("best (a whole number from 0) and best_dir (a folder) belong together")
+    with nullcontext() if out is None else locked(out):
+        return _scored(path, scorer, out, detector or video_detector(), fallback, best, best_dir, restart, progress)
+
+
+def _scored(path, scorer, out, detector, fallback, best, best_dir, restart, progress):
     reader, columns, leaders = VideoReader(path), [*COLUMNS, *scorer.details, "reason"], []
-    detector = detector or video_detector()
     key = run_key(scorer, fallback, repr(detector), str(path), _fingerprint(path))
     journal = Journal(out, key, restart=restart)
+    if [row.get("frame") for row in journal.rows] != list(range(len(journal.rows))):
+        journal = Journal(out, key, restart=True)  # frames are lost or doubled: not rows of one run
     frames = iter(reader)
     with progress_bar(reader.announced or None, shown=progress, unit="frame") as bar:
         for frame in islice(frames, len(journal.rows)):  # scored by a run that was interrupted
@@ -219,9 +226,9 @@ def score_video(
 
 
 def _fingerprint(path):
-    """Size and beginning of the file: enough to notice that another video has taken its name."""
+    """Size, time of change and beginning of the file: enough to notice that another video has taken its name."""
     with open(path, "rb") as file:
-        return content_key(os.path.getsize(path), file.read(1 << 20))
+        return content_key(*stamp(path), file.read(1 << 20))
 
 
 def _rows_of_frames(frames, scorer, detector, fallback, columns):

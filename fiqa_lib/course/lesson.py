@@ -40,7 +40,15 @@ def start(seed):
     -------
     numpy.random.Generator
         A generator of that seed.
+
+    Raises
+    ------
+    ValueError
+        The seed is no whole number from 0 to 2**32 - 1.
     """
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"SEED must be a whole number from 0 to {2**32 - 1}, such as 0, and not {seed!r}")
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the generator that libraries without a random_state use
     torch.manual_seed(seed)

@@ -61,7 +61,14 @@ def load(data="bundled", **options):
     Loaded
     """
     if str(data) != "bundled":
-        return load_folder(data, **options)
+        loaded = load_folder(data, **options)
+        if len(loaded.faces) == 0:
+            first = loaded.report.iloc[0]
+            raise DataError(
+                f"{data}: no face in {len(loaded.report)} files (first: {first['path']}: {first['reason']}); give a "
+                "folder of photographs, identity/image.jpg"
+            )
+        return loaded
     if options.get("aligned"):
         raise DataError("the bundled faces are photographs, no aligned crops: leave out --aligned (aligned=False)")
     options.pop("id_key_index", None)  # they are named already

@@ -13,6 +13,7 @@ import re
 import pandas as pd
 
 from ..errors import DataError
+from ..files import from_spreadsheet_cell
 
 UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 DELIMITERS = ",;\t"
@@ -121,6 +122,8 @@ def numbers(column, path):
 def read_table(path, *, columns=(), delimiter=None, comments=False):
     """Read a table with a header line; cells may stand in double quotes and hold delimiters and line ends.
 
+    An apostrophe that `files.write_csv` put before a formula is removed.
+
     Parameters
     ----------
     path : str or Path
@@ -152,6 +155,7 @@ def read_table(path, *, columns=(), delimiter=None, comments=False):
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
+    rows = [(number, [from_spreadsheet_cell(cell) for cell in row]) for number, row in rows]
     line, header = rows.pop(0)
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line {line}: a column occurs twice in the header {header}")
