@@ -14,8 +14,6 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from . import __version__
 from .errors import DataError, FiqaError
 

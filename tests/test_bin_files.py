@@ -206,7 +206,9 @@ BOMBS = {
     "a place in the memo": b"\x80\x02Nr\xff\xff\xff\x0f.",
     "a text of four gigabytes": b"\x80\x02X\xff\xff\xff\xffabc.",
     "bytes of 2 ** 62": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"abc.",
-    "a shape of 2 ** 62": ARRAY + b"(K\x01(\x8a\x08" + struct.pack("<Q", 2**62) + b"t" + dtype(b"u1") + b"I00\nU\x01atb.",
+    "a shape of 2 ** 62": (
+        ARRAY + b"(K\x01(\x8a\x08" + struct.pack("<Q", 2**62) + b"t" + dtype(b"u1") + b"I00\nU\x01atb."
+    ),
     "one text, encoded 5000 times": (
         b"\x80\x02X" + struct.pack("<I", 50_000) + b"a" * 50_000 + b"q\x00c_codecs\nencode\nq\x010("
         + b"h\x01h\x00U\x06latin1\x86R" * 5_000 + b"l."

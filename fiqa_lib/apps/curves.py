@@ -60,7 +60,7 @@ def compare_score_files(arguments):
         if interval.low > 1:
             warnings.warn(
                 f"{name}: discarding by this score makes the error rise (area {interval.estimate:.2f} of chance, "
-                f"interval {interval.low:.2f} to {interval.high:.2f}): is the direction reversed? Higher must be better",
+                f"interval {interval.low:.2f} to {interval.high:.2f}): is the direction reversed? Higher is better",
                 PairsWarning,
                 stacklevel=2,
             )
@@ -107,7 +107,10 @@ def checked_pair_list(pairs, path, similarity=None, *, keep=False):
         raise DataError(f"{path}: {ends[wrong[0]][0]} is flagged as another person than itself; correct the flag")
     both = key.groupby(["a", "b"])
     for column, what in (("mated", "flagged both as mated and as not"), (similarity, "listed with two similarities")):
-        if column in pairs and (different := np.flatnonzero(pairs.groupby([key["a"], key["b"]])[column].transform("nunique") > 1)).size:
+        if (
+            column in pairs
+            and (different := np.flatnonzero(pairs.groupby([key["a"], key["b"]])[column].transform("nunique") > 1)).size
+        ):
             a, b = ends[different[0]]
             count = both.ngroup().iloc[different].nunique()
             raise DataError(f"{path}: {count} pairs are {what}, the first is {a} with {b}; keep the right line of each")
@@ -116,9 +119,7 @@ def checked_pair_list(pairs, path, similarity=None, *, keep=False):
     for rows, what in ((alone, "are an image with itself"), (again, "are listed again")):
         if rows.any():
             a, b = ends[np.argmax(rows)]
-            warnings.warn(
-                f"{path}: {rows.sum()} pairs {what} ({a} with {b} first): {left}", PairsWarning, stacklevel=3
-            )
+            warnings.warn(f"{path}: {rows.sum()} pairs {what} ({a} with {b} first): {left}", PairsWarning, stacklevel=3)
     return pairs if keep else pairs[~(alone | again)].reset_index(drop=True)
 
 
@@ -166,7 +167,9 @@ def _similarity(arguments, pairs, table):
     a, b = (np.asarray(side, dtype=float).astype(int) for side in score_files.pair_qualities(pairs, rows))
     if (infinite := np.flatnonzero(np.isinf(embeddings).any(axis=1))).size:
         name = table["path"].iloc[infinite[0]]
-        raise DataError(f"{arguments.embeddings}: {len(infinite)} embeddings hold infinity, {name} first; make them anew")
+        raise DataError(
+            f"{arguments.embeddings}: {len(infinite)} embeddings hold infinity, {name} first; make them anew"
+        )
     absent = np.isnan(embeddings).any(axis=1) | ~np.asarray(embeddings).any(axis=1)
     if not absent.any():
         return (cosine if arguments.kind == "cosine" else euclidean)(embeddings[a], embeddings[b])

@@ -1,4 +1,4 @@
-"""The one reader of `.npy` files: what it gives is an array of the wanted kind, or an error says in words what it is."""
+"""The one reader of `.npy` files: an array of the wanted kind, or an error that says what the file is."""
 
 from __future__ import annotations
 

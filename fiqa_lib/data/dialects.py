@@ -65,7 +65,7 @@ def clean_path(text):
     return text.replace("\\", "/")
 
 
-def number(text, *, comma=False):
+def number_in(text, *, comma=False):
     """The number in a cell, or None where there is none; brackets around it (`[0.64]`) are left out.
 
     `comma`: also read 0,64, as spreadsheets write it where cells are separated by semicolons or tabs.
@@ -84,7 +84,7 @@ def flag(text, place):
     text = text.strip().strip("\"'").lower()
     known = {"false": False, "true": True, 0.0: False, 1.0: True}
     try:
-        return known[text if text in ("false", "true") else number(text, comma=True)]
+        return known[text if text in ("false", "true") else number_in(text, comma=True)]
     except KeyError:
         raise DataError(f"{place}: {text[:40]!r} is no flag; 1 is mated (the same person), 0 is not") from None
 

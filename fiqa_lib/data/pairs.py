@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import write_csv
-from .dialects import FLAGS, MISSING, clean_path, find_column, find_couple, flag, is_flag, number
+from .dialects import FLAGS, MISSING, clean_path, find_column, find_couple, flag, is_flag, number_in
 from .layouts import need_parts
 from .tables import find_delimiter, header_cells, read_lines, read_table
 
@@ -487,7 +487,7 @@ def read_pairs_csv(path):
 
 def _numbers(cells, comma):
     """Cells as numbers, where each is one or says that there is none, and at least one is; else as they are."""
-    values = [(cell.lower() in MISSING, number(cell, comma=comma)) for cell in cells]
+    values = [(cell.lower() in MISSING, number_in(cell, comma=comma)) for cell in cells]
     if not all(missing or value is not None for missing, value in values) or all(missing for missing, _ in values):
         return cells.array
     if all(re.fullmatch(r"[+-]?\d{1,18}", cell) for cell in cells):

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..errors import DataError
-from .dialects import MISSING, PATHS, SCORES, clean_path, find_column, number
+from .dialects import MISSING, PATHS, SCORES, clean_path, find_column, number_in
 from .tables import DELIMITERS, find_delimiter, header_cells, read_lines, read_table
 from .unpickling import Array, read_plain_pickle, short
 
@@ -34,7 +34,7 @@ def read_scores(path, *, column="score", path_column=None):
     - FaceQnet's and FaceQgen's `img;score`; CR-FIQA's `path score`; also with commas and tabs, without a header
     - a pickle (`.pkl`, `.pickle`) of a dict from names to numbers: nothing in it is run
 
-    UTF-8 and UTF-16, line ends of Windows, quotes, lines that begin with `#`, and brackets around a score (`[0.64]`) are
+    UTF-8 and UTF-16, line ends of Windows, quotes, lines that begin with `#`, and brackets around a score (`[0.6]`) are
     read in all of them; backslashes in paths become `/`. Scores may have any range.
 
     Parameters
@@ -67,11 +67,11 @@ def read_scores(path, *, column="score", path_column=None):
     cells = header_cells(first)
     if path_column is not None or column != "score":
         return read_scores_csv(path, column=column, path_column=path_column)
-    if _is_quality_header(first) or (len(cells) == 2 and number(cells[1], comma=True) is not None):
+    if _is_quality_header(first) or (len(cells) == 2 and number_in(cells[1], comma=True) is not None):
         return read_quality(path)
     if find_delimiter(first) in DELIMITERS and find_column(cells, PATHS):
         return read_scores_csv(path)
-    if (score := _parts(first, _separator(first))) and number(score[1]) is not None:
+    if (score := _parts(first, _separator(first))) and number_in(score[1]) is not None:
         return read_quality(path)
     raise DataError(
         f"{path}, line 1: no format of scores fits {first[:60]!r}. Tried: a table with a header that names images and "
@@ -194,7 +194,7 @@ def _separator(first):
     for mark in ";,":
         head, found, tail = first.rpartition(mark)
         names = _is_header(header_cells(first, mark))
-        if found and (names or (head.strip() and number(tail, comma=mark == ";") is not None)):
+        if found and (names or (head.strip() and number_in(tail, comma=mark == ";") is not None)):
             # "a 0,5": the comma is that of the number, behind a space
             if mark == "," and re.search(r"\s[+-]?\d+$", head):
                 continue
@@ -250,7 +250,7 @@ def read_scores_pickle(path):
 
 
 def _score(text, place, *, comma=False):
-    score = number(text, comma=comma)
+    score = number_in(text, comma=comma)
     if score is None:
         raise DataError(f"{place}: the score {text[:40]!r} is no number")
     if math.isnan(score):

@@ -111,7 +111,7 @@ def _text(value):
 
 
 class _Machine:
-    """Runs the steps of one pickle. `memo` is a dict and strings are cut from the file, so no step can ask for space."""
+    """Runs the steps of one pickle. `memo` is a dict and strings are cut from the file: no step can ask for space."""
 
     def __init__(self, content, path, holds, floats):
         self.content, self.path, self.holds = content, path, holds

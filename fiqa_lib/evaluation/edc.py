@@ -201,7 +201,7 @@ def curve_of(pairs, options):
 def impostor_curve(pairs, threshold, population):
     """The FMR over the discarded share, a `StepCurve`: that of impostor pairs, or of what `population` counts.
 
-    An impostor pair fails where a mated one does not, at `similarity >= threshold`; so this is the curve of the negative
+    An impostor pair fails where a mated one does not, at `similarity >= threshold`; so this is the curve of negative
     similarities, with the two kinds exchanged.
     """
     if pairs.mated.all():
