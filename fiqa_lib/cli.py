@@ -15,8 +15,6 @@ import warnings
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
-import numpy as np
-
 from . import __version__
 from .apps.arguments import (
     OneOf,
@@ -316,6 +314,7 @@ EDC = (
     option("--scores", "score files; several are compared", type=Path, nargs="+", required=True),
     option("--names", "what to call them (default: their file names)", nargs="+", metavar="NAME"),
     option("--column", "the column of CSV files that holds the scores", default="score"),
+    option("--path-column", "the column that holds the paths (default: found by its name)", metavar="COLUMN"),
     option("--pairs", required=True, **PAIRS),
     OneOf(
         (
@@ -329,10 +328,14 @@ EDC = (
     option(
         "--convention", "decision threshold: one, or fitted at each step", choices=("fixed", "refit"), default="fixed"
     ),
+    option("--threshold", "a decision threshold to use instead of --fmr", type=float, metavar="SIMILARITY"),
     option("--population", "which pairs are discarded", choices=("mated", "all"), default="mated"),
+    option("--pair-quality", "of the two images of a pair", choices=("min", "mean", "max"), default="min"),
+    option("--compat", "as a published script draws it", choices=("none", "crfiqa", "magface"), default="none"),
+    flag("--fmr-curve", "also the FMR of impostor pairs against discard: in --out, and beside --plot as *_fmr"),
     option(
         "--on-missing",
-        "faces without a score: worst of all, left out, or an error",
+        "faces without a score or an embedding: worst of all and never a match, left out, or an error",
         choices=("worst", "drop", "raise"),
         default="worst",
     ),
@@ -351,104 +354,10 @@ EDC_EPILOG = (
 
 
 def edc(arguments):
-    """Compare score files on one list of pairs."""
-    import pandas as pd
+    """Compare score files on one list of pairs; see `apps.curves`."""
+    from .apps.curves import compare_score_files
 
-    from . import evaluation
-    from .apps.output import save_figure
-    from .course import plotting
-    from .data import score_files
-    from .data.pairs import read_pairs
-    from .files import write_csv
-
-    pairs = read_pairs(arguments.pairs)
-    tables = [score_files.read_scores(path, column=arguments.column) for path in arguments.scores]
-    names = _method_names(arguments)
-    similarity = _similarity(arguments, pairs, tables[0])
-    mated = pairs["mated"].to_numpy()
-    rules = {name: getattr(arguments, name) for name in ("fmr", "convention", "population", "on_missing")}
-    qualities = {}
-    for name, path, table in zip(names, arguments.scores, tables, strict=True):
-        try:
-            qualities[name] = score_files.pair_qualities(pairs, table)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
-    curves = {name: evaluation.edc(similarity, mated, *quality, **rules) for name, quality in qualities.items()}
-    intervals = _intervals(arguments, pairs, similarity, mated, qualities, rules) if arguments.draws else {}
-    if arguments.out:
-        write_csv(pd.concat([c.to_frame(method=name) for name, c in curves.items()]), arguments.out)
-    if arguments.summary:
-        write_csv(pd.concat([c.summary(method=name) for name, c in curves.items()]), arguments.summary)
-    if arguments.plot:
-        save_figure(plotting.edc(curves, intervals=intervals, limit=arguments.limit), arguments.plot)
-    _print_curves(arguments, curves, intervals)
-
-
-def _method_names(arguments):
-    names = arguments.names or [path.stem for path in arguments.scores]
-    if len(names) != len(arguments.scores):
-        raise DataError(f"{len(names)} names for {len(arguments.scores)} score files: give one name for each")
-    if len(set(names)) != len(names):
-        raise DataError(f"two score files have the same name ({', '.join(names)}): give different --names")
-    return names
-
-
-def _similarity(arguments, pairs, table):
-    """The similarity of each pair, from a column of the pairs or from embeddings in the order of the first scores."""
-    from .data import score_files
-    from .recognition.similarity import cosine, euclidean
-
-    if column := arguments.similarity:
-        if column not in pairs:
-            raise DataError(f"{arguments.pairs}: there is no column {column!r}; there are {', '.join(pairs)}")
-        if pairs[column].dtype.kind not in "biuf":
-            raise DataError(f"{arguments.pairs}: the column {column!r} does not hold numbers")
-        return pairs[column].to_numpy(float)
-    try:
-        embeddings = np.load(arguments.embeddings, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{arguments.embeddings}: not a readable .npy array ({error})") from error
-    if embeddings.ndim != 2 or len(embeddings) != len(table):
-        raise DataError(
-            f"{arguments.embeddings}: shape {embeddings.shape}, but {arguments.scores[0]} has {len(table)} rows; "
-            "row i of the array belongs to row i of the first score file"
-        )
-    rows = table.assign(score=np.arange(len(table), dtype=float))
-    a, b = (np.asarray(side, dtype=float).astype(int) for side in score_files.pair_qualities(pairs, rows))
-    compare = cosine if arguments.kind == "cosine" else euclidean
-    return compare(embeddings[a], embeddings[b])
-
-
-def _intervals(arguments, pairs, similarity, mated, qualities, rules):
-    from . import evaluation
-    from .data.pairs import identities_of_pairs
-
-    who = identities_of_pairs(pairs)
-    options = {"limit": arguments.limit, "kind": "normalised", "n_draws": arguments.draws}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the curves themselves have already warned
-        return {
-            name: evaluation.bootstrap_pauc(
-                similarity, mated, *quality, *who, random_state=arguments.seed, **options, **rules
-            )
-            for name, quality in qualities.items()
-        }
-
-
-def _print_curves(arguments, curves, intervals):
-    import pandas as pd
-
-    print(next(iter(curves.values())).caption())
-    rows = []
-    for name, curve in curves.items():
-        row = {"method": name, **{f"pAUC({x:g})": curve.pauc(x, "normalised") for x in (0.05, 0.2, 0.3, 0.95)}}
-        if name in intervals:
-            row[f"95% interval at {arguments.limit:g}"] = f"{intervals[name].low:.3f} to {intervals[name].high:.3f}"
-        if curve.n_missing:
-            row["pairs without a score"] = curve.n_missing
-        rows.append(row)
-    print("Normalised: the area under the curve over that of chance; chance is 1, lower is better.")
-    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3f}"))
+    compare_score_files(arguments)
 
 
 # --------------------------------------------------------------------------------------------------------- sdd-labels

@@ -1,6 +1,10 @@
 import os
 import pickle
+import resource
 import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -177,3 +181,73 @@ def test_damaged_bins_are_named(tmp_path):
     jpeg = write(tmp_path, b"\xff\xd8\xff\xe0" + struct.pack(">H", 16) + b"JFIF", "x.bin")
     with pytest.raises(DataError, match="damaged, or not a pickle"):
         read_insightface_bin(jpeg)
+
+
+def doubled(times):
+    """A list that holds itself-made-before twice, `times` deep: 2 ** times things when somebody walks through it."""
+    steps = b"".join(b"]q%c(h%ch%ce" % (i, i - 1, i - 1) for i in range(1, times + 1))
+    return b"]q\x00K\x01a" + b"0" + steps.replace(b"e]", b"e0]")
+
+
+def dtype(code):
+    return b"cnumpy\ndtype\n(V" + code + b"\ntR"
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(tR"
+BOMBS = {
+    "a flag that is 2 ** 40 lists": b"\x80\x02](U\x011U\x011e](" + doubled(40) + b"e\x86.",
+    "an image that is 2 ** 40 lists": b"\x80\x02](" + doubled(40) + b"U\x011e]I01\na\x86.",
+    "a persistent name that is 2 ** 40 lists": b"\x80\x02" + doubled(40) + b"Q.",
+    "a type that is 2 ** 40 lists": b"\x80\x02cnumpy\ndtype\n" + doubled(40) + b"\x85R.",
+    "a key that is 2 ** 40 tuples": b"\x80\x02}K\x01\x85q\x01" + b"0h\x01h\x01\x86q\x01" * 40 + b"K\x01s.",
+    "a set of 2 ** 40 tuples": b"\x80\x04\x8f(K\x01\x85q\x01" + b"0h\x01h\x01\x86q\x01" * 40 + b"\x90.",
+    "two gigabytes of zeros": ARRAY + b"(K\x01(J\x00\x00\x00\x7ft" + dtype(b"u1") + b"I00\nJ\x00\x00\x00\x7ftb.",
+    "bytes of a number": b"c__builtin__\nbytes\n(J\xff\xff\xff\x7ftR.",
+    "a place in the memo": b"\x80\x02Nr\xff\xff\xff\x0f.",
+    "a text of four gigabytes": b"\x80\x02X\xff\xff\xff\xffabc.",
+    "bytes of 2 ** 62": b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"abc.",
+    "a shape of 2 ** 62": (
+        ARRAY + b"(K\x01(\x8a\x08" + struct.pack("<Q", 2**62) + b"t" + dtype(b"u1") + b"I00\nU\x01atb."
+    ),
+    "one text, encoded 5000 times": (
+        b"\x80\x02X" + struct.pack("<I", 50_000) + b"a" * 50_000 + b"q\x00c_codecs\nencode\nq\x010("
+        + b"h\x01h\x00U\x06latin1\x86R" * 5_000 + b"l."
+    ),
+    "a number of 100,000 digits": b"(lp0\nL" + b"9" * 100_000 + b"L\na.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs_are_refused_in_a_moment_and_in_little_space(tmp_path, bomb):
+    """In a process of its own that may take 100 MB more than its imports, and in words that don't repeat the file."""
+    path = write(tmp_path, BOMBS[bomb], "bomb.bin")
+    code = (
+        "import resource, sys, time\nfrom fiqa_lib.data.bin_files import read_insightface_bin\n"
+        "from fiqa_lib.errors import DataError\n"
+        "before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()\n"
+        "try:\n    read_insightface_bin(sys.argv[1])\nexcept DataError as error:\n    message = str(error)\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(time.perf_counter() - start, (after - before) / 1024, len(message))"
+    )
+    limits = lambda: resource.setrlimit(resource.RLIMIT_CPU, (60, 60))  # noqa: E731
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=90, preexec_fn=limits, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    seconds, megabytes, length = map(float, done.stdout.split())
+    assert seconds < 1 and megabytes < 100 and length < 400 + len(str(path))
+
+
+def test_broken_files_take_no_time(tmp_path):
+    """Bytes changed at random, in files that are written in all the ways."""
+    wholes = [pickle.dumps((PICTURES[p], FLAGS[f]), v) for p in PICTURES for f in FLAGS for v in (0, 2, 4)]
+    rng, start = np.random.default_rng(1), time.perf_counter()
+    for whole in wholes:
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), 2):
+            broken[place] = rng.integers(256)
+        try:
+            read_insightface_bin(write(tmp_path, bytes(broken), "set.bin"))
+        except DataError as error:
+            assert len(str(error)) < 500 + len(str(tmp_path))
+    assert time.perf_counter() - start < 10

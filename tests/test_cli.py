@@ -164,3 +164,106 @@ def test_as_a_program(files):
     assert done.returncode == 1 and "none.npy" in done.stderr and "Traceback" not in done.stderr
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "--embeddings" in done.stderr
+
+
+@pytest.mark.parametrize("value", [np.nan, 0])
+def test_a_face_that_was_not_enrolled_follows_on_missing_and_is_named(files, capsys, value):
+    embeddings = np.load(files / "emb.npy")
+    embeddings[4] = value
+    np.save(files / "emb.npy", embeddings)
+    pairs = read_pairs_csv(files / "pairs.csv")
+    name = pd.read_csv(files / "good.csv")["path"][4]
+    concerned = ((pairs.a == name) | (pairs.b == name)).sum()
+    for rule in ("worst", "drop"):
+        assert run(files, "--embeddings", files / "emb.npy", "--on-missing", rule, "--draws", 0) == 0
+        said = capsys.readouterr()
+        assert f"1 faces have no embedding (NaN or zeros), {name} first" in said.err and str(concerned) in said.out
+    assert run(files, "--embeddings", files / "emb.npy", "--on-missing", "raise", "--draws", 0) == 1
+    assert name in capsys.readouterr().err
+    np.savez(files / "e.npz", embeddings)
+    assert run(files, "--embeddings", files / "e.npz") == 1
+    assert ".npz" in capsys.readouterr().err
+
+
+def with_cosines(files, more=(), change=lambda table: table):
+    table = read_pairs_csv(files / "pairs.csv").assign(cos=lambda t: np.sin(np.arange(len(t))) + t.mated)
+    table = pd.concat([table, pd.DataFrame(more, columns=list(table))], ignore_index=True)
+    write_pairs_csv(change(table).astype({"mated": bool}), files / "pairs.csv")
+
+
+def test_doubled_pairs_and_images_with_themselves_are_left_out_and_counted(files, capsys):
+    with_cosines(files)
+    run(files, "--similarity", "cos")
+    clean = capsys.readouterr()
+    rows = read_pairs_csv(files / "pairs.csv").rename(columns={"same": "mated"}).head(3)
+    turned = rows.rename(columns={"a": "b", "b": "a"})[list(rows)]
+    self = rows.head(1).assign(b=rows.a, mated=True, cos=1.0)
+    pairs = pd.concat([read_pairs_csv(files / "pairs.csv"), rows, turned, self])
+    write_pairs_csv(pairs, files / "pairs.csv")
+    assert run(files, "--similarity", "cos") == 0
+    said = capsys.readouterr()
+    assert said.out == clean.out
+    assert "6 pairs are listed again" in said.err and "1 pairs are an image with itself" in said.err
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        (("p00/000.jpg", "p00/001.jpg", False, 0.5), "1 pairs are flagged both as mated and as not"),
+        (("p00/001.jpg", "p00/000.jpg", False, 0.5), "1 pairs are flagged both"),
+        (("p00/001.jpg", "p00/000.jpg", True, 0.75), "two similarities"),
+        (("p00/001.jpg", "p00/001.jpg", False, 0.75), "another person than itself"),
+    ],
+)
+def test_contradictions_are_refused(files, capsys, row, word):
+    with_cosines(files, [row])
+    assert run(files, "--similarity", "cos") == 1
+    assert word in capsys.readouterr().err
+
+
+def test_fmr_of_one_is_refused_in_words(files, capsys):
+    assert run(files, "--embeddings", files / "emb.npy", "--fmr", 1) == 1
+    assert "accepts every pair" in capsys.readouterr().err
+
+
+def test_a_reversed_score_is_asked_about(files, capsys):
+    run(files, "--embeddings", files / "emb.npy")
+    assert "reversed" not in capsys.readouterr().err
+    table = pd.read_csv(files / "good.csv")
+    table.assign(score=-table.score).to_csv(files / "good.csv", index=False)
+    assert run(files, "--embeddings", files / "emb.npy") == 0
+    said = capsys.readouterr().err
+    assert "good: discarding by this score makes the error rise" in said and "is the direction reversed?" in said
+
+
+@pytest.mark.parametrize("compat", ["crfiqa", "magface"])
+def test_edc_draws_as_published_scripts_do(files, compat, capsys):
+    given = "--embeddings", files / "emb.npy", "--compat", compat, "--fmr", 0.1, "--out", files / "c.csv"
+    assert run(files, *given) == 0 and f"{compat} script" in capsys.readouterr().out
+    assert len(pd.read_csv(files / "c.csv").query("method == 'good'")) <= 20
+
+
+def test_threshold_pair_quality_and_the_fmr_curve_are_the_librarys(files, capsys):
+    with_cosines(files, change=lambda table: table.assign(cos=table.cos.mask(table.index == 7)))
+    given = "--similarity", "cos", "--threshold", 0.8, "--pair-quality", "mean", "--fmr-curve", "--out", files / "c.csv"
+    assert run(files, *given, "--plot", files / "c.png", "--draws", 0) == 0
+    said = capsys.readouterr()
+    assert "given threshold" in said.out and "FMR at 0.3" in said.out and "1 pairs have no similarity" in said.err
+    pairs, scores = read_pairs_csv(files / "pairs.csv"), pd.read_csv(files / "good.csv").set_index("path").score
+    expected = evaluation.edc(
+        np.ma.masked_invalid(pairs.cos), pairs.mated, scores[pairs.a], scores[pairs.b], threshold=0.8,
+        pair_quality="mean", impostor_side=True,
+    )  # fmt: skip
+    found = pd.read_csv(files / "c.csv").query("method == 'good'")
+    np.testing.assert_allclose(found.query("kind == 'FNMR'").error, expected.error)
+    np.testing.assert_allclose(found.query("kind == 'FMR'").error, expected.impostor.error)
+    assert (files / "c_fmr.png").read_bytes().startswith(b"\x89PNG")
+    assert run(files, *given, "--convention", "refit") == 1
+
+
+def test_a_path_column_can_be_named(files):
+    table = pd.read_csv(files / "good.csv").rename(columns={"path": "who"})
+    table.assign(name="x").to_csv(files / "good.csv", index=False)
+    given = "--embeddings", files / "emb.npy", "--draws", 0
+    assert run(files, *given, scores=("good.csv",)) == 1
+    assert run(files, *given, "--path-column", "who", scores=("good.csv",)) == 0

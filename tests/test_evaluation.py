@@ -525,6 +525,87 @@ def test_dropping_missing_keeps_images_consistent():
     assert curve.discard.tolist() == [0, 1 / 3, 2 / 3, 1]  # image x is gone with its only pair
 
 
+# --------------------------------------------------------------------------- failure to enrol, and the impostor side
+
+
+UNMATCHED = {
+    "None": lambda s: [None if math.isnan(v) else v for v in s],
+    "pandas.NA": lambda s: pd.array([pd.NA if math.isnan(v) else v for v in s], dtype="Float64"),
+    "masked": np.ma.masked_invalid,
+}
+
+
+@pytest.mark.parametrize("mark", UNMATCHED)
+@pytest.mark.parametrize("convention", ["fixed", "refit"])
+def test_a_face_without_an_embedding_fails_when_mated_and_does_not_match_an_impostor(mark, convention):
+    rng = np.random.default_rng(0)
+    similarity, mated = rng.normal(size=300), rng.random(300) < 0.5
+    similarity[mated] += 2
+    a, b = rng.normal(size=(2, 300))
+    gone = rng.random(300) < 0.1
+    table = mated, a, b
+    marked = UNMATCHED[mark](np.where(gone, np.nan, similarity))
+    options = {"fmr": 0.1, "convention": convention}
+    found = ev.edc(marked, *table, **options)
+    written = ev.edc(np.where(gone, -1e9, similarity), *table, **options)  # so low that no threshold lets it pass
+    assert points_of(found) == points_of(written) and found.threshold == written.threshold
+    assert found.n_not_enrolled == gone.sum() and found.n_missing == 0 and found.n_mated == mated.sum()
+    assert f"{gone.sum()} pairs with a face that was not enrolled" in found.caption()
+    left = ev.edc(similarity[~gone], mated[~gone], a[~gone], b[~gone], **options)
+    dropped = ev.edc(marked, *table, **options, on_missing="drop")
+    assert points_of(dropped) == points_of(left) and dropped.n_not_enrolled == gone.sum()
+    with pytest.raises(DataError, match=rf"{gone.sum()} pairs .* not enrolled \(the first is pair {np.argmax(gone)}"):
+        ev.edc(marked, *table, **options, on_missing="raise")
+
+
+def test_intervals_know_of_faces_without_an_embedding():
+    rng = np.random.default_rng(1)
+    people = np.repeat(np.arange(15), 4)
+    i, j = np.triu_indices(60, 1)
+    mated = people[i] == people[j]
+    similarity, quality = rng.normal(size=len(i)) + 2 * mated, rng.normal(size=60)
+    gone = (i == 3) | (j == 3)
+    table = mated, quality[i], quality[j], people[i], people[j]
+    options = {"fmr": 0.05, "n_draws": 30}
+    marked = np.ma.array(similarity, mask=gone)
+    found = ev.bootstrap_pauc(marked, *table, **options)
+    np.testing.assert_array_equal(
+        found.draws, ev.bootstrap_pauc(np.where(gone, -1e9, similarity), *table, **options).draws
+    )
+    dropped = ev.bootstrap_pauc(marked, *table, **options, on_missing="drop")
+    left = ev.bootstrap_pauc(similarity[~gone], *(x[~gone] for x in table), **options)
+    assert dropped.estimate == left.estimate and dropped.estimate != found.estimate
+
+
+@pytest.mark.parametrize("population", ["mated", "all"])
+def test_impostor_side_is_the_definition(population):
+    rng = np.random.default_rng(2)
+    similarity, mated = rng.integers(0, 5, 200).astype(float), rng.random(200) < 0.4
+    a, b = rng.integers(0, 6, (2, 200)).astype(float)
+    curve = ev.edc(similarity, mated, a, b, threshold=3.0, population=population, impostor_side=True)
+    quality, units = np.minimum(a, b), np.ones(200, bool) if population == "all" else ~mated
+    for cut in np.unique(quality[units]):
+        kept = quality >= cut
+        share = np.mean(~kept[units])
+        expected = np.mean(similarity[kept & ~mated] >= 3) if (kept & ~mated).any() else 0
+        assert curve.impostor.at(share) == pytest.approx(expected, abs=1e-15)
+    assert curve.impostor.error[0] == curve.realised_fmr and curve.impostor.at(1) == 0
+    plain = ev.edc(similarity, mated, a, b, threshold=3.0, population=population)
+    assert plain.impostor is None and points_of(plain) == points_of(curve)
+
+
+def test_impostor_side_of_whole_images_and_where_there_is_none():
+    table = [0.9, 0.1, 0.8], [True, True, False], [1, 2, 1], [2, 3, 3]
+    images = {"image_a": ["x", "y", "x"], "image_b": ["y", "z", "z"], "population": "images"}
+    curve = ev.edc(*table, threshold=0.5, impostor_side=True, **images)
+    assert list(zip(curve.impostor.discard, curve.impostor.error, strict=True))[:2] == [(0, 1), (1 / 3, 0)]
+    with pytest.raises(DataError, match="no impostor pairs"):
+        ev.edc([0.9], [True], [1], [2], threshold=0.5, impostor_side=True)
+    for options in ({"convention": "refit"}, {"compat": "crfiqa"}):
+        with pytest.raises(DataError, match="re-fitting holds the FMR"):
+            ev.edc(*table, fmr=0.5, impostor_side=True, **options)
+
+
 # ------------------------------------------------------------------------------------------------ the published scripts
 
 

@@ -308,6 +308,16 @@ def test_too_few_pictures_are_said_to_be_too_few(tmp_path, pictures):
     assert len(found.faces) == 3 and found.shortcuts.empty
 
 
+def test_numbered_folders_are_read_and_the_mapping_is_printed(tmp_path, pictures, capsys):
+    write_tree(tmp_path, {grade: some[:1] for grade, some in pictures.items()})
+    for grade, number in (("good", "0"), ("average", "1"), ("bad", "2")):
+        (tmp_path / grade).rename(tmp_path / number)
+    with pytest.warns(ShortcutWarning, match="too few pictures"):
+        found = load_graded(tmp_path, cache=False)
+    assert list(found.faces.attributes["grade"]) == ["good", "average", "bad"]
+    assert "0/ good, 1/ average, 2/ bad" in capsys.readouterr().out
+
+
 def test_a_missing_or_empty_folder_is_named(tmp_path, pictures):
     with pytest.raises(DataError, match="no folder good/"):
         load_graded(tmp_path)

@@ -153,3 +153,71 @@ def test_pairs_of_faces():
     assert [names[i] for i in capped["index_b"]] == capped["b"].tolist()
     with pytest.raises(DataError, match="4 names, but 3"):
         pairs.pairs_of_faces(names, identities[:3])
+
+
+PAIRS = [("d/a 1.jpg", "d/b.jpg", True), ("d/a 1.jpg", "e/c.jpg", False)]
+DIALECTS = {
+    "ours": "a,b,same\nd/a 1.jpg,d/b.jpg,1\nd/a 1.jpg,e/c.jpg,0\n",
+    "semicolons": "path1;path2;label\nd/a 1.jpg;d/b.jpg;1\nd/a 1.jpg;e/c.jpg;0\n",
+    "tabs": "img1\timg2\tissame\nd/a 1.jpg\td/b.jpg\tTrue\nd/a 1.jpg\te/c.jpg\tFalse\n",
+    "numbers with points": "Image_A,Image_B,is_same\nd/a 1.jpg,d/b.jpg,1.0\nd/a 1.jpg,e/c.jpg,0.0\n",
+    "numbers with commas": "file1;file2;match\nd/a 1.jpg;d/b.jpg;1,0\nd/a 1.jpg;e/c.jpg;0,0\n",
+    "quotes": '"a","b","mated"\n"d/a 1.jpg","d/b.jpg","1"\n"d/a 1.jpg","e/c.jpg","0"\n',
+    "spaces": 'img1 img2 issame\n"d/a 1.jpg" d/b.jpg 1\n"d/a 1.jpg" e/c.jpg 0\n',
+    "backslashes": "a,b,same\nd\\a 1.jpg,d\\b.jpg,1\nd\\a 1.jpg,e\\c.jpg,0\n",
+    "an index": ",a,b,same\n0,d/a 1.jpg,d/b.jpg,1\n1,d/a 1.jpg,e/c.jpg,0\n",
+    "empty cells at the end": "a,b,same,\nd/a 1.jpg,d/b.jpg,1,\nd/a 1.jpg,e/c.jpg,0,\n",
+    "no header, commas": "d/a 1.jpg,d/b.jpg,1\nd/a 1.jpg,e/c.jpg,0\n",
+    "no header, semicolons": "d\\a 1.jpg;d\\b.jpg;1.0\nd\\a 1.jpg;e\\c.jpg;0.0\n",
+    "no header, tabs": "d/a 1.jpg\td/b.jpg\t1\nd/a 1.jpg\te/c.jpg\t0\n",
+    "no header, quotes and spaces": '"d/a 1.jpg" d/b.jpg 1.0\n"d/a 1.jpg" e/c.jpg 0.0\n',
+}
+ENCODINGS = {
+    "utf-8": lambda text: text.encode(),
+    "utf-16": lambda text: text.encode("utf-16"),
+    "windows": lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+    "comments and blank lines": lambda text: ("# by hand\n\n" + text.replace("\n", "\n# x\n\n", 1)).encode(),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_gives_the_same_pairs(tmp_path, dialect, encoding):
+    table = pairs.read_pairs(write(tmp_path, ENCODINGS[encoding](DIALECTS[dialect]), "pairs.csv"))
+    assert list(table[["a", "b", "mated"]].itertuples(index=False, name=None)) == PAIRS
+    assert list(table) == ["a", "b", "mated"]
+
+
+def test_similarities_with_commas_and_one_nan_are_numbers(tmp_path):
+    text = "a;b;same;cos;note\nx;y;1;0,25;-\nx;z;0;nan;7\n"
+    table = pairs.read_pairs(write(tmp_path, text))
+    assert table["cos"][0] == 0.25 and table["cos"].isna().tolist() == [False, True]
+    assert table["note"].tolist() == ["-", "7"]
+
+
+def test_read_pairs_reads_two_line_pairs_and_says_what_they_are(tmp_path):
+    table = pairs.read_pairs(write(tmp_path, "A_1.jpg 1\nA_2.jpg 1\nA_1.jpg 0\nB_1.jpg 0\n"))
+    assert table["b"].tolist() == ["A_2.jpg", "B_1.jpg"] and table["mated"].tolist() == [True, False]
+    with pytest.raises(DataError, match="3 lines; in CALFW and CPLFW two lines make a pair"):
+        pairs.read_pairs(write(tmp_path, "A_1.jpg 1\nA_2.jpg 1\nA_1.jpg 0\n"))
+    with pytest.raises(DataError, match="line 2: expected 'image.jpg number'"):
+        pairs.read_pairs(write(tmp_path, "A_1.jpg 1\nA_2.jpg\n"))
+
+
+def test_lfw_with_comments(tmp_path):
+    expected = pairs.read_pairs(write(tmp_path, LFW))
+    pd.testing.assert_frame_equal(pairs.read_pairs(write(tmp_path, "# LFW\n" + LFW, "c.txt")), expected)
+    assert len(pairs.read_pairs(write(tmp_path, "# by hand\nZoe 1 2\nZoe 1 Amy 3\n", "d.txt"))) == 2
+    with pytest.raises(DataError, match="a pair, where the header line should be"):
+        pairs.read_pairs(write(tmp_path, "Zoe 1 2\nZoe 1 Amy 3\n", "e.txt"))
+
+
+@pytest.mark.parametrize("text", ["hello\n", "x,y,z\n1,2,3\n", "<html>\n<body>\n", "one.jpg two.jpg\n"])
+def test_formats_that_were_tried_are_said(tmp_path, text):
+    with pytest.raises(DataError, match="Tried: a table.*CR-FIQA's.*LFW's.*CPLFW"):
+        pairs.read_pairs(write(tmp_path, text))
+
+
+def test_spreadsheets_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"\.xlsx.*save the table as CSV"):
+        pairs.read_pairs(write(tmp_path, b"PK\x03\x04\x14\x00", "pairs.xlsx"))

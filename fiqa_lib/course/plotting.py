@@ -334,6 +334,36 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error vers
     return fig
 
 
+def impostor_side(curves, *, discard_max=0.95, title="False matches versus discard"):
+    """The FMR of the impostor pairs that remain when they are discarded by the same quality.
+
+    Parameters
+    ----------
+    curves : dict name -> evaluation.EDC
+        Made with `impostor_side=True`, all from the same pairs.
+    discard_max : float, default=0.95
+        Right end of the x axis; of the last pairs no rate can be told.
+    title : str, default="False matches versus discard"
+        Above the chart.
+
+    Returns
+    -------
+    Figure
+    """
+    if not curves or any(curve.impostor is None for curve in curves.values()):
+        raise DataError("no impostor side to draw: make the curves by edc(..., impostor_side=True)")
+    fig, axis = figure(1, height=4.0)
+    for index, (name, curve) in enumerate(curves.items()):
+        _steps(axis, curve.impostor, discard_max, label=name, **line_style(index))
+    start = next(iter(curves.values())).impostor.error[0]
+    axis.axhline(start, color="black", linestyle=(0, (1, 2)), label="random")
+    axis.set(xlim=(0, discard_max), xlabel="share discarded, lowest quality first", ylabel="FMR", title=title)
+    axis.set_ylim(bottom=0)
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.legend(frameon=False)
+    return fig
+
+
 def _steps(axis, curve, discard_max, **options):
     x, y = np.append(curve.discard, 1.0), np.append(curve.error, curve.error[-1])
     axis.plot(x, y, drawstyle="default" if curve.linear else "steps-post", **options)

@@ -6,6 +6,7 @@ protocol has them, `fold` (int, from 0). Every malformed line is named by file a
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +16,9 @@ import pandas as pd
 
 from ..errors import DataError
 from ..files import write_csv
+from .dialects import FLAGS, MISSING, clean_path, find_column, find_couple, flag, is_flag, number_in
 from .layouts import need_parts
-from .tables import header_cells, read_lines, read_table
+from .tables import find_delimiter, header_cells, read_lines, read_table
 
 FOLDS = 10
 """Folds of a protocol that announces none: those of LFW, on which the others are modelled."""
@@ -189,7 +191,15 @@ def blocks(count, folds):
 
 
 def read_pairs(path):
-    """Pairs from any of the text formats, recognised by the first line: `a,b,same` CSV, LFW, or CR-FIQA.
+    """Pairs from any of the text formats that the field and spreadsheets write, recognised by their first lines.
+
+    - a table with a header that names two images and a flag: `a,b,same`, `path1;path2;label`, `img1 img2 issame` ...
+    - CR-FIQA: `a b 0/1` on each line, separated by spaces, tabs, commas or semicolons, without a header
+    - LFW: `person i j` and `person i other j` after a header line
+    - CALFW, CPLFW: `image number`, two lines for a pair
+
+    UTF-8 and UTF-16, line ends of Windows, quotes, lines that begin with `#`, and flags as 1.0 are read in all of them;
+    backslashes in names become `/`.
 
     Parameters
     ----------
@@ -199,15 +209,59 @@ def read_pairs(path):
     Returns
     -------
     DataFrame
-        As `read_pairs_csv`, `read_lfw_pairs` or `read_crfiqa_pairs` gives it.
+        As `read_pairs_csv`, `read_lfw_pairs`, `read_crfiqa_pairs` or `read_two_line_pairs` gives it.
+
+    Raises
+    ------
+    DataError
+        No format fits, and which were tried; or what is wrong in which line of the one that does.
     """
     if Path(path).suffix.lower() == ".bin":
         raise DataError(f"{path}: an InsightFace .bin file holds images and pairs; use read_insightface_bin")
-    _, first = next(read_lines(path, strip=True, allow_empty=False))
-    tokens = first.split()
-    if len(tokens) == 3 and tokens[2].isdigit() and int(tokens[2]) < 2:
-        return read_crfiqa_pairs(path)
-    return read_pairs_csv(path) if {"a", "b"} <= set(header_cells(first)) else read_lfw_pairs(path)
+    lines = [text for _, text in read_lines(path, strip=True, comments=True, allow_empty=False)]
+    first = lines[0]
+    if find_couple(header_cells(first)) and _kind_of_line(first) != "a b 0/1":
+        return read_pairs_csv(path)
+    kinds = [_kind_of_line(text) for text in lines[:200]]
+    if all(kind == "LFW" for kind in kinds[1:]) and len(kinds) > 1:
+        return read_lfw_pairs(path)  # whatever its header is
+    if kinds[0] == "a b 0/1":
+        return read_lfw_pairs(path) if any(len(_tokens(text)) == 4 for text in lines[:200]) else read_crfiqa_pairs(path)
+    if kinds[0] == "two lines":
+        return read_two_line_pairs(path)
+    if kinds[0] == "LFW" or (_lfw_header(first) and len(lines) > 1):
+        return read_lfw_pairs(path)
+    if find_column(header_cells(first), FLAGS):
+        return read_pairs_csv(path)  # which says what is missing
+    raise DataError(
+        f"{path}, line 1: no format of pairs fits {first[:60]!r}. Tried: a table with a header that names two images "
+        "and a flag (a,b,same or path1,path2,label); CR-FIQA's `a b 0/1`; LFW's pairs.txt (a header such as `10 300`, "
+        "then `person i j`); CALFW's and CPLFW's two lines `image number` a pair"
+    )
+
+
+def _tokens(text):
+    """The cells of a line without a header: by the delimiter that is in it, else by white space."""
+    delimiter = find_delimiter(text)
+    if delimiter == " " or (delimiter == "\t" and "," not in text and ";" not in text):
+        return header_cells(text, delimiter) if '"' in text else _lfw_tokens(text)
+    return header_cells(text, delimiter)
+
+
+def _lfw_header(text):
+    return len(parts := text.split()) in (1, 2) and all(part.isdigit() for part in parts)
+
+
+def _kind_of_line(text):
+    tokens = _tokens(text)
+    if len(tokens) == 3 and is_flag(tokens[2]):
+        return "a b 0/1"
+    words = _lfw_tokens(text)
+    if len(words) in (3, 4) and words[1].isdigit() and words[-1].isdigit():
+        return "LFW"
+    if len(tokens) == 2 and tokens[1].isdigit() and not tokens[0].isdigit():
+        return "two lines"
+    return "other"
 
 
 def read_lfw_pairs(path, *, name="{person}/{person}_{number:04d}.jpg"):
@@ -230,6 +284,10 @@ def read_lfw_pairs(path, *, name="{person}/{person}_{number:04d}.jpg"):
         `a`, `b`, `mated`, and `fold` if the header announces folds.
     """
     (line, header), *lines = read_lines(path, allow_empty=False)
+    if header.lstrip().startswith("#"):  # a comment stands for a header, unless one follows
+        lines = [(number, text) for number, text in lines if not text.lstrip().startswith("#")]
+        if lines and _lfw_header(lines[0][1]):
+            (line, header), *lines = lines
     header = _lfw_tokens(header)
     if len(header) in (3, 4) and not header[0].isdigit() and header[1].isdigit():
         raise DataError(f"{path}, line {line}: a pair, where the header line should be (for LFW: 10 300)")
@@ -271,6 +329,8 @@ def _lfw_row(tokens, place):
 def read_crfiqa_pairs(path):
     """Pairs of CR-FIQA's evaluation (`pair_list.txt`): a line `a b 0/1` for each, without a header.
 
+    Commas and semicolons between the three are read too; names with spaces need those, tabs or quotes.
+
     Parameters
     ----------
     path : str or Path
@@ -282,21 +342,15 @@ def read_crfiqa_pairs(path):
         `a`, `b` as written ("00000", "Name_0001.jpg"), `mated`.
     """
     rows = []
-    for number, text in read_lines(path, allow_empty=False):
-        tokens = text.split("\t") if text.count("\t") == 2 else text.split()
+    for number, text in read_lines(path, comments=True, allow_empty=False):
+        tokens = _tokens(text.strip())
         if len(tokens) != 3:
-            raise DataError(f"{path}, line {number}: `a b 0/1` is expected, got {len(tokens)} tokens: {text.strip()!r}")
-        rows.append((tokens[0].strip(), tokens[1].strip(), _flag(tokens[2], f"{path}, line {number}")))
+            raise DataError(
+                f"{path}, line {number}: `a b 0/1` is expected, got {len(tokens)} tokens: {text.strip()[:80]!r}"
+            )
+        a, b = map(clean_path, tokens[:2])
+        rows.append((a, b, flag(tokens[2], f"{path}, line {number}")))
     return pair_table(*zip(*rows, strict=True))
-
-
-def _flag(text, place):
-    """0/1 (also 00001, as the script that writes pair_list.txt pads it, or 1.0), false/true."""
-    text = text.strip().lower()
-    try:
-        return {"false": False, "true": True, 0.0: False, 1.0: True}[text if text in ("false", "true") else float(text)]
-    except (ValueError, KeyError):
-        raise DataError(f"{place}: {text!r} is no flag; 1 is mated (the same person), 0 is not") from None
 
 
 def read_two_line_pairs(path):
@@ -316,13 +370,16 @@ def read_two_line_pairs(path):
         `a`, `b`, `mated`, `fold`.
     """
     rows = []
-    for number, line in read_lines(path, strip=True):
+    for number, line in read_lines(path, strip=True, comments=True, backslashes=True):
         parts = line.split()
         if len(parts) != 2 or not parts[1].isdecimal():
-            raise DataError(f"{path}, line {number}: expected 'image.jpg number', found {line!r}")
+            raise DataError(
+                f"{path}, line {number}: expected 'image.jpg number' (two lines make a pair, as in CALFW and CPLFW), "
+                f"found {line[:80]!r}"
+            )
         rows.append((number, parts[0], int(parts[1])))
     if not rows or len(rows) % 2:
-        raise DataError(f"{path}: {len(rows)} lines; two lines make a pair, so their number is even")
+        raise DataError(f"{path}: {len(rows)} lines; in CALFW and CPLFW two lines make a pair, so their number is even")
     for (_, _, first), (number, _, second) in zip(rows[::2], rows[1::2], strict=True):
         if first != second:
             raise DataError(f"{path}, line {number}: the two lines of a pair have one number, not {first} and {second}")
@@ -394,7 +451,9 @@ def _read_cfp_list(path):
 
 
 def read_pairs_csv(path):
-    """Pairs in our own format: a table with the header `a,b,same` (or `mated`), flags 0/1 or false/true.
+    """Pairs in a table with a header, `a,b,same` (or `mated`) in our own files, flags 0/1 or false/true.
+
+    The columns may also be called as in the tables of others: see `dialects.COUPLES` and `FLAGS`.
 
     Parameters
     ----------
@@ -405,27 +464,35 @@ def read_pairs_csv(path):
     -------
     DataFrame
         `a`, `b`, `mated`, and the further columns of the file (a `fold`, similarities to be judged), as numbers where
-        all their cells are numbers.
+        all their cells are numbers or say that there is none ("nan", "n/a", empty: NaN).
     """
-    table = read_table(path)
-    flag = "mated" if "mated" in table and "same" not in table else "same"
-    for column in ("a", "b", flag):
-        if column not in table:
-            header = list(table)
-            raise DataError(f"{path}, line 1: the header must be a,b,same; there is no column {column!r} in {header}")
-    for column in ("a", "b"):
+    table = read_table(path, comments=True)
+    couple, same = find_couple(table), find_column(table, FLAGS)
+    if not couple or not same:
+        lacking = [name for name in "ab" if name not in map(str.lower, table)] if not couple else ["same"]
+        words = "path1,path2 or img1,img2" if not couple else ", ".join(FLAGS[1:])
+        raise DataError(
+            f"{path}, line {table.attrs['line']}: the header must be like a,b,same; there is no column "
+            f"{' and '.join(map(repr, lacking))} (also read: {words}) in {list(table)}"
+        )
+    comma = table.attrs["delimiter"] in ";\t"
+    for column in couple:
         for line in table.index[table[column] == ""]:
             raise DataError(f"{path}, line {line}: the cell {column!r} is empty")
-    flags = [_flag(text, f"{path}, line {line}") for line, text in table[flag].items()]
-    more = {column: _numbers(table[column]).array for column in table if column not in ("a", "b", flag)}
-    return pair_table(table["a"].array, table["b"].array, flags, **more)
+    flags = [flag(text, f"{path}, line {line}") for line, text in table[same].items()]
+    a, b = (pd.Series(map(clean_path, table[column]), dtype="str") for column in couple)
+    rest = [column for column in table if column not in (*couple, same) and column not in ("a", "b", "mated", "")]
+    return pair_table(a.array, b.array, flags, **{column: _numbers(table[column], comma) for column in rest})
 
 
-def _numbers(cells):
-    try:
-        return pd.to_numeric(cells.astype("object"))
-    except (TypeError, ValueError):
-        return cells
+def _numbers(cells, comma):
+    """Cells as numbers, where each is one or says that there is none, and at least one is; else as they are."""
+    values = [(cell.lower() in MISSING, number_in(cell, comma=comma)) for cell in cells]
+    if not all(missing or value is not None for missing, value in values) or all(missing for missing, _ in values):
+        return cells.array
+    if all(re.fullmatch(r"[+-]?\d{1,18}", cell) for cell in cells):
+        return np.array([int(cell) for cell in cells])
+    return np.array([math.nan if missing else value for missing, value in values], dtype=float)
 
 
 def write_pairs_csv(pairs, path):

@@ -54,7 +54,9 @@ def read_lines(
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
     with file:
-        encoding = UTF16.get(file.read(2), "utf-8")
+        if (head := file.read(4)) == b"PK\3\4":
+            raise DataError(f"{path}: a zip archive or a spreadsheet (.xlsx), no text; save the table as CSV")
+        encoding = UTF16.get(head[:2], "utf-8")
         offset, empty = file.seek(start), True
         for number, raw in enumerate(_raw_lines(file, "\n".encode(encoding)), start=1):
             text = _decoded(raw, encoding, f"{path}, line {number}")
@@ -138,7 +140,8 @@ def read_table(path, *, columns=(), delimiter=None, comments=False):
     Returns
     -------
     DataFrame of str
-        Its index is the line number in the file, for error messages. Empty rows are left out.
+        Its index is the line number in the file, for error messages. Empty rows are left out. `attrs["delimiter"]` is
+        what stood between the cells, `attrs["line"]` where the header is.
 
     Raises
     ------
@@ -157,6 +160,8 @@ def read_table(path, *, columns=(), delimiter=None, comments=False):
         raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
     rows = [(number, [from_spreadsheet_cell(cell) for cell in row]) for number, row in rows]
     line, header = rows.pop(0)
+    while len(header) > 1 and not header[-1]:
+        header.pop()
     if len(set(header)) != len(header):
         raise DataError(f"{path}, line {line}: a column occurs twice in the header {header}")
     if absent := [column for column in columns if column not in header]:
@@ -167,4 +172,6 @@ def read_table(path, *, columns=(), delimiter=None, comments=False):
         if len(row) != len(header):
             raise DataError(f"{path}, line {number}: {len(header)} cells are expected, got {len(row)}")
     lines, cells = zip(*rows, strict=True) if rows else ([], [])
-    return pd.DataFrame(list(cells), columns=header, index=pd.Index(lines, dtype=int, name="line"), dtype="str")
+    table = pd.DataFrame(list(cells), columns=header, index=pd.Index(lines, dtype=int, name="line"), dtype="str")
+    table.attrs.update(delimiter=delimiter, line=line)
+    return table

@@ -27,8 +27,8 @@ import pandas as pd
 
 from ..errors import DataError
 from .curve import KINDS, LIMITS, StepCurve, checked_choice, oracle_curve, rescaled_area
-from .edc import EdcOptions, SortedPairs, checked_pairs, checked_quality, curve_of
-from .verification import as_flags, as_scores, warn_if_few
+from .edc import EdcOptions, SortedPairs, checked_pairs, checked_quality, checked_similarity, curve_of
+from .verification import as_flags, warn_if_few
 
 AREA_COLUMNS = (
     "method limit kind pauc low high standard_error starting_error n_mated n_missing n_draws n_invalid n_identities"
@@ -128,7 +128,7 @@ def bootstrap_pauc(similarity, mated, quality_a, quality_b, identity_a, identity
     Parameters
     ----------
     similarity, mated, quality_a, quality_b : array (P,)
-        As for `edc`.
+        As for `edc`, with missing similarities where a face was not enrolled.
     identity_a, identity_b : array (P,)
         Who each side of the pair shows: equal for mated pairs and only for them.
     limit : float in [0, 1], default=0.2
@@ -392,15 +392,18 @@ class _Given(NamedTuple):
 
     @classmethod
     def of(cls, similarity, mated, qualities, identity_a, identity_b, options, stacklevel):
-        similarity = as_scores(similarity, "similarity")
+        similarity, apart = checked_similarity(similarity)
         mated = as_flags(mated, len(similarity))
         people_a, people_b, names = _numbered_people(identity_a, identity_b, mated)
         if options.on_missing == "drop":
-            keep, qualities = _complete(qualities, len(mated))
-            similarity, mated, people_a, people_b = (x[keep] for x in (similarity, mated, people_a, people_b))
+            keep, qualities = _complete(qualities, ~apart)
+            columns = similarity, apart, mated, people_a, people_b
+            similarity, apart, mated, people_a, people_b = (x[keep] for x in columns)
             if options.image_a is not None:
                 images = {side: np.asarray(getattr(options, side))[keep] for side in ("image_a", "image_b")}
                 options = replace(options, **images)
+        if apart.any():
+            similarity = np.ma.array(similarity, mask=apart)
         pairs = {name: checked_pairs(similarity, mated, *both, options) for name, both in qualities.items()}
         curves = {name: curve_of(one, options) for name, one in pairs.items()}
         threshold = next(iter(curves.values())).threshold
@@ -416,7 +419,7 @@ class _Given(NamedTuple):
             groups = [np.arange(len(names))]
         else:
             if isinstance(labels, str):
-                labels = error_strata(similarity, mated, np.asarray(names)[people_a], threshold)
+                labels = error_strata(np.ma.filled(similarity, -np.inf), mated, np.asarray(names)[people_a], threshold)
             of_people, _ = pd.factorize(np.array([str(labels.get(name)) for name in names]), sort=True)
             groups = [np.flatnonzero(of_people == group) for group in range(of_people.max() + 1)]
         people = len(names)
@@ -468,8 +471,9 @@ def _numbered_people(identity_a, identity_b, mated):
     return a, b, list(names)
 
 
-def _complete(qualities, n):
-    """Which pairs have a quality in every method, and the qualities of those."""
+def _complete(qualities, compared):
+    """Which of the pairs that were compared have a quality in every method, and the qualities of those."""
+    n = len(compared)
     both_sides = {name: [checked_quality(x, n, f"quality of {name}") for x in both] for name, both in qualities.items()}
-    keep = ~np.any([missing for both in both_sides.values() for _, missing in both], axis=0)
+    keep = compared & ~np.any([missing for both in both_sides.values() for _, missing in both], axis=0)
     return keep, {name: tuple(values[keep] for values, _ in both) for name, both in both_sides.items()}

@@ -92,6 +92,8 @@ class EDC(StepCurve):
         Pairs the curve rests on.
     n_missing : int
         Pairs with a face that could not be assessed; still among the others unless `on_missing="drop"`.
+    n_not_enrolled : int
+        Pairs with a face that has no embedding, counted in the same way: a mated one fails, an impostor does not match.
     fmr : float
         The target; NaN where the threshold was given.
     convention, population, pair_quality, compat : str
@@ -100,6 +102,8 @@ class EDC(StepCurve):
         The threshold at each point: all the same unless re-fitted.
     mated_left, impostor_left : int array (K,) or None
         Pairs that remain at each point. `impostor_left` is known for re-fitted curves only.
+    impostor : StepCurve or None
+        With `impostor_side=True`, the FMR of what remains, over the share discarded.
     """
 
     threshold: float
@@ -116,6 +120,8 @@ class EDC(StepCurve):
     threshold_at: np.ndarray = field(repr=False)
     mated_left: np.ndarray = field(repr=False)
     impostor_left: np.ndarray | None = field(default=None, repr=False)
+    impostor: StepCurve | None = field(default=None, repr=False)
+    n_not_enrolled: int = 0
     _oracle: StepCurve = field(repr=False)
 
     def pauc(self, limit, kind="raw"):
@@ -184,6 +190,8 @@ class EDC(StepCurve):
         counts = ("realised_fmr", "n_mated", "n_impostor", "n_missing")
         rules = ("convention", "population", "pair_quality", "compat")
         known |= {name: getattr(self, name) for name in counts + rules}
+        if self.n_not_enrolled:
+            known["n_not_enrolled"] = self.n_not_enrolled
         rows = [{**columns, "limit": x, **{kind: self.pauc(x, kind) for kind in KINDS}, **known} for x in limits]
         return pd.DataFrame(rows)
 
@@ -195,6 +203,8 @@ class EDC(StepCurve):
         zero = ", zero-FMR" if getattr(self.threshold, "zero_fmr", False) else ""
         how = f"{self.compat} script" if self.compat else f"{self.convention} threshold"
         missing = f"; {self.n_missing:,} pairs with an unassessed face" if self.n_missing else ""
+        if self.n_not_enrolled:
+            missing += f"; {self.n_not_enrolled:,} pairs with a face that was not enrolled"
         return (
             f"{rule}{zero}, {how} {float(self.threshold):.4g}; starting error {self.starting_error:.4g}; "
             f"{self.n_mated:,} mated and {self.n_impostor:,} impostor pairs{missing}; discarding "

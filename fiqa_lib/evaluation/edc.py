@@ -13,7 +13,11 @@ Missing is not NaN. A NaN in a similarity or a quality is refused: it is nearly 
 A face that *could not be assessed* (none found, the method failed) is marked as such by its caller: quality -inf,
 `None`, `pandas.NA` or a masked array. `on_missing` declares what becomes of it: `"worst"` gives it quality -inf, so
 that it is discarded first; `"drop"` leaves its pairs out; `"raise"` refuses. `n_missing` counts the pairs concerned.
-The readers in `fiqa_lib.protocols` turn empty score cells and failed rows into missing values.
+The readers in `fiqa_lib.data` turn empty score cells and failed rows into missing values.
+
+A face that the recogniser could not *enrol* has no embedding, so its pairs have no similarity: their caller marks it as
+missing in the same way. A pair that can't be compared is not accepted: with `"worst"` a mated pair fails and an
+impostor pair does not match; `"drop"` leaves both out; `"raise"` refuses. `n_not_enrolled` counts them.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ import pandas as pd
 
 from ..errors import DataError
 from . import verification
-from .curve import EDC, UNITS, checked_choice, oracle_curve
+from .curve import EDC, UNITS, StepCurve, checked_choice, oracle_curve
 from .prefixes import prefix_count, prefix_kth, prefix_sums, ranks
 from .published_scripts import SCRIPTS, published_curve
 from .verification import allowed_false_matches, as_flags, as_scores, fit_threshold, just_above, warn_if_few
@@ -47,6 +51,7 @@ class EdcOptions:
     compat: str | None = None
     image_a: np.ndarray | None = None
     image_b: np.ndarray | None = None
+    impostor_side: bool = False
 
     def __post_init__(self):
         checked_choice(self.convention, ("fixed", "refit"), "convention")
@@ -62,6 +67,8 @@ class EdcOptions:
             raise DataError("discarding whole images takes a pair away with the worse one: use pair_quality='min'")
         if self.threshold is not None and math.isnan(float(self.threshold)):
             raise DataError("the threshold is NaN")
+        if self.impostor_side and (self.convention == "refit" or self.compat is not None):
+            raise DataError("re-fitting holds the FMR, so it has no curve of its own: use convention='fixed'")
 
     @property
     def refit_fmr(self):
@@ -84,13 +91,15 @@ def edc(
     compat=None,
     image_a=None,
     image_b=None,
+    impostor_side=False,
 ):
     """The error-versus-discard curve of a quality score.
 
     Parameters
     ----------
     similarity : array (P,)
-        Of each pair, higher = more alike. Infinities are allowed, NaN is refused.
+        Of each pair, higher = more alike. Infinities are allowed, NaN is refused. Missing (`None`, `pandas.NA`, masked)
+        where a face was not enrolled: see the top of the module.
     mated : bool array (P,)
         Whether the pair shows one person.
     quality_a, quality_b : array (P,)
@@ -109,12 +118,15 @@ def edc(
         and `image_b` name), where a pair leaves with the worse of its images. The error is the FNMR of the mated
         pairs that remain in any case, and 0 once none does.
     on_missing : {"worst", "drop", "raise"}, default="worst"
-        What becomes of pairs with a face that could not be assessed.
+        What becomes of pairs with a face that could not be assessed, or not enrolled.
     compat : {None, "crfiqa", "magface"}, default=None
         Reproduce the curve of a published script: re-fitted, all pairs, 0 to 0.95 by 0.05, joined by straight lines.
         Overrides `convention` and `population`. `published_scripts` documents their rules.
     image_a, image_b : array (P,), default=None
         Which image each side of the pair is; needed for `population="images"`.
+    impostor_side : bool, default=False
+        Also compute `EDC.impostor`: the FMR of the impostor pairs that remain when they are discarded by the same
+        quality. With the fixed threshold only.
 
     Returns
     -------
@@ -138,7 +150,10 @@ def edc(
     Grother & Tabassi 2007 (IEEE TPAMI 29); Schlett et al. 2023, "Considerations on the Evaluation of Biometric Quality
     Assessment Algorithms"; ISO/IEC 29794-1.
     """
-    options = EdcOptions(fmr, threshold, convention, pair_quality, population, on_missing, compat, image_a, image_b)
+    images = image_a, image_b
+    options = EdcOptions(
+        fmr, threshold, convention, pair_quality, population, on_missing, compat, *images, impostor_side
+    )
     curve = curve_of(checked_pairs(similarity, mated, quality_a, quality_b, options), options)
     warn_if_few(curve.threshold, stacklevel=3)
     return curve
@@ -170,6 +185,7 @@ def curve_of(pairs, options):
         n_mated=len(ordered.genuine),
         n_impostor=len(impostor),
         n_missing=pairs.n_missing,
+        n_not_enrolled=pairs.n_not_enrolled,
         fmr=target,
         convention=options.convention,
         population=options.population,
@@ -177,8 +193,24 @@ def curve_of(pairs, options):
         threshold_at=np.append(points.threshold, points.threshold[-1]),
         mated_left=np.append(points.mated_left, 0),
         impostor_left=None if points.impostor_left is None else np.append(points.impostor_left, 0),
+        impostor=impostor_curve(pairs, threshold, options.population) if options.impostor_side else None,
         _oracle=oracle_curve(points.failing, len(ordered.genuine), ordered.n_units, failures),
     )
+
+
+def impostor_curve(pairs, threshold, population):
+    """The FMR over the discarded share, a `StepCurve`: that of impostor pairs, or of what `population` counts.
+
+    An impostor pair fails where a mated one does not, at `similarity >= threshold`; so this is the curve of negative
+    similarities, with the two kinds exchanged.
+    """
+    if pairs.mated.all():
+        raise DataError("there are no impostor pairs, so there is no FMR to draw: leave impostor_side out")
+    turned = pairs._replace(similarity=-pairs.similarity.astype(np.float64), mated=~pairs.mated)
+    ordered = SortedPairs(turned, population)
+    images = np.ones(ordered.n_units, np.int64) if population == "images" else None
+    points = ordered.curve(just_above(np.float64(-threshold)), None, np.ones(len(pairs.mated), np.int64), images)
+    return StepCurve(np.append(points.discard, 1.0), np.append(points.error, 0.0))
 
 
 # ------------------------------------------------------------------------------------------------------ input checks
@@ -194,11 +226,12 @@ class Pairs(NamedTuple):
     image_a: np.ndarray | None  # (P,) places in image_quality
     image_b: np.ndarray | None
     image_quality: np.ndarray | None
+    n_not_enrolled: int = 0
 
 
 def checked_pairs(similarity, mated, quality_a, quality_b, options):
     """Check the columns of `edc` and apply `pair_quality` and `on_missing`; returns `Pairs`."""
-    similarity = as_scores(similarity, "similarity")
+    similarity, apart = checked_similarity(similarity)
     n = len(similarity)
     mated = as_flags(mated, n)
     quality_a, missing_a = checked_quality(quality_a, n, "quality_a")
@@ -210,17 +243,38 @@ def checked_pairs(similarity, mated, quality_a, quality_b, options):
             f"{n_missing} pairs have a face that could not be assessed (the first is pair {np.argmax(missing)}); "
             "on_missing='worst' discards them first, 'drop' leaves them out"
         )
+    if apart.any() and options.on_missing == "raise":
+        raise DataError(
+            f"{apart.sum()} pairs have a face that was not enrolled (the first is pair {np.argmax(apart)}); "
+            "on_missing='worst' counts them as not accepted, 'drop' leaves them out"
+        )
     quality = _pair_quality(quality_a, quality_b, options.pair_quality)
     image_a, image_b, image_quality = _numbered_images(options.image_a, options.image_b, quality_a, quality_b)
-    if n_missing and options.on_missing == "drop":
-        keep = ~missing
+    if options.on_missing == "drop" and (n_missing or apart.any()):
+        keep = ~(missing | apart)
         similarity, mated, quality = similarity[keep], mated[keep], quality[keep]
         if image_a is not None:
             used, codes = np.unique(np.concatenate([image_a[keep], image_b[keep]]), return_inverse=True)
             image_a, image_b, image_quality = codes[: keep.sum()], codes[keep.sum() :], image_quality[used]
     if not mated.any():
         raise DataError(f"there are no mated pairs among the {len(mated)} given, so there is no FNMR")
-    return Pairs(similarity, mated, quality, n_missing, image_a, image_b, image_quality)
+    return Pairs(similarity, mated, quality, n_missing, image_a, image_b, image_quality, int(apart.sum()))
+
+
+def checked_similarity(values):
+    """Similarities (P,) with -inf where they are missing, and the mask of what is missing. NaN is refused."""
+    dtype = getattr(values, "dtype", None)
+    if not isinstance(values, np.ma.MaskedArray) and not isinstance(dtype, pd.api.extensions.ExtensionDtype):
+        values = np.asarray(values)
+        if values.dtype != object or values.ndim != 1:
+            values = as_scores(values, "similarity")
+            return values, np.zeros(len(values), bool)
+    try:
+        missing, numbers = _split_missing(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"similarity must hold numbers: {error}") from error
+    numbers[missing] = -np.inf
+    return as_scores(numbers, "similarity"), missing
 
 
 def checked_quality(values, n, name):

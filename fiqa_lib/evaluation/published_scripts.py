@@ -94,6 +94,7 @@ def published_curve(pairs, options):
         n_mated=int(mated_left[0]),
         n_impostor=len(impostor),
         n_missing=pairs.n_missing,
+        n_not_enrolled=pairs.n_not_enrolled,
         fmr=fmr,
         convention="refit",
         population="all",

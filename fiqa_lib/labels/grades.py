@@ -390,8 +390,15 @@ class Graded(NamedTuple):
     shortcuts: pd.DataFrame  # as `shortcuts` gives it; empty where there are too few pictures
 
 
+NUMBERED = {"good": "0", "average": "1", "bad": "2"}
+"""Folders called by numbers, as in the repository of the score-based project (`pics/`): 0 is good, 2 is bad."""
+
+
 def load_graded(folder, *, fallback="centre", strict=False, random_state=0, **options):
     """Faces of a folder laid out as `good/`, `average/`, `bad/`, each with images or with `identity/image` below.
+
+    Folders `0/`, `1/`, `2/` are read as the score-based project means them, 0 good, 1 average, 2 bad, and this is
+    printed; where yours count the other way, rename them.
 
     Whether the grade can be read off the pictures' size, colour mode or brightness alone is always computed; if so, a
     `ShortcutWarning` says so. A model trained on such pictures learns the shortcut: bring all pictures to one size and
@@ -422,8 +429,12 @@ def load_graded(folder, *, fallback="centre", strict=False, random_state=0, **op
         When one of the three folders is missing or holds no image, or no file could be used.
     """
     folder, rows = Path(folder), []
+    numbered = not any((folder / grade).is_dir() for grade in GRADES)
+    numbered = numbered and all((folder / number).is_dir() for number in NUMBERED.values())
+    if numbered:
+        print(f"{folder}: folders are taken as {', '.join(f'{n}/ {grade}' for grade, n in NUMBERED.items())}")
     for grade in reversed(GRADES):
-        below = folder / grade
+        below = folder / (NUMBERED[grade] if numbered else grade)
         if not below.is_dir():
             raise DataError(f"{folder}: there is no folder {grade}/; expected good/, average/ and bad/ with images")
         paths = find_images(below).paths
