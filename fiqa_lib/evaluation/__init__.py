@@ -5,6 +5,7 @@
 means, in `evaluation.calibration`.
 """
 
+from . import calibration, protocol
 from .bootstrap import BootstrapOptions, Interval, bootstrap_areas, bootstrap_pauc, compare
 from .comparisons import cross_model_matrix, rank_correlations, rank_stability
 from .curve import EDC, KINDS, LIMITS, StepCurve, theoretical_best_area
@@ -49,6 +50,7 @@ __all__ = [
     "auc",
     "bootstrap_areas",
     "bootstrap_pauc",
+    "calibration",
     "compare",
     "cross_model_matrix",
     "det_curve",
@@ -62,6 +64,7 @@ __all__ = [
     "fnmr_at_fmr",
     "gini",
     "probit",
+    "protocol",
     "rank_correlations",
     "rank_stability",
     "roc_curve",
