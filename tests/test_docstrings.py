@@ -62,6 +62,8 @@ def problems_of(name, node, docstring):
                 found.append(f"{name}: {argument} is not described")
         elif not known[argument][1]:
             found.append(f"{name}: {argument} has no meaning")
+        elif known[argument][1].startswith(("As in ", "As for ")):  # its default stands there
+            continue
         elif argument in with_default and "default" not in known[argument][0]:
             found.append(f"{name}: {argument} has a default that is not given")
     return found

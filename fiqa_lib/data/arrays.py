@@ -18,7 +18,7 @@ def read_npy(path, *, ndim=None, kinds="fiu", mmap=False):
     ----------
     path : str or Path
         The file.
-    ndim : int, optional
+    ndim : int, default=None
         How many dimensions the array must have.
     kinds : str, default="fiu"
         Which kinds of numbers, as in `numpy.dtype.kind`: f floats, i and u integers, b bools.

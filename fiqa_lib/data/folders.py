@@ -82,11 +82,11 @@ def load_files(
     ----------
     paths : sequence of paths or Encoded
         Image files of any format that `images.read_image` reads; an `Encoded` is always taken as `aligned`.
-    identities : sequence of str, optional
+    identities : sequence of str, default=None
         Who each file shows. Default: "" (unknown).
-    names : sequence of str, optional
+    names : sequence of str, default=None
         What the face of each file is called. Default: the path.
-    detector : callable, optional
+    detector : callable, default=None
         image -> list of `Detection`. Default: `DlibHog()`.
     which : {"largest", "all"}, default="largest"
         The largest face of a photograph, or all of them.
@@ -102,7 +102,7 @@ def load_files(
         second run does no detection. A renamed file is still found; a changed one is not mistaken.
     n_jobs : int, default=1
         Processes, as in joblib. Each file is independent: the result does not depend on it.
-    progress : callable, optional
+    progress : callable, default=None
         Wraps the iterable of results, for example `tqdm`.
 
     Returns
@@ -243,7 +243,7 @@ def read_crops(sources, to_crop, *, strict=False, progress=None):
         source -> array (192, 192, 3) uint8; raises `ImageError`.
     strict : bool, default=False
         Raise the first `ImageError` instead of reporting it.
-    progress : callable, optional
+    progress : callable, default=None
         Wraps the iterable of sources, for example `tqdm`.
 
     Returns

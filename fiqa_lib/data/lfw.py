@@ -124,7 +124,7 @@ def load_lfw_people(
         Whose photographs; None takes all people.
     variant : {None, "original", "funneled", "deepfunneled"}, default=None
         Needed when the folder holds several.
-    per_person, max_impostor : int or None
+    per_person, max_impostor : int or None, default=45 and 300_000
         As in `people_pairs`.
     **options
         As in `load_files`: `detector` (any, such as `Mtcnn()`; only its face in the middle counts), `cache`, `n_jobs`,

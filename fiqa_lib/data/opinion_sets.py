@@ -170,7 +170,7 @@ def crops(opinion_set, *, how="resized", strict=False, progress=None):
         central 192 pixels as they are; the opinion was about the whole photograph.
     strict : bool, default=False
         Raise the first `ImageError` instead of reporting it.
-    progress : callable, optional
+    progress : callable, default=None
         Wraps the iterable of paths, for example `tqdm`.
 
     Returns

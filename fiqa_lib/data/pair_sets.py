@@ -119,7 +119,7 @@ class CentralFace:
 
     Parameters
     ----------
-    detector : callable, optional
+    detector : callable, default=None
         image -> list of `Detection`. Default: `DlibHog()`.
     """
 

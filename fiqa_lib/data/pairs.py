@@ -55,7 +55,7 @@ def pair_indices(identities, *, max_mated=None, max_impostor=None, random_state=
     ----------
     identities : sequence of N
         Two faces are mated when these are equal. An empty string is an unknown identity and is refused.
-    max_mated, max_impostor : int, optional
+    max_mated, max_impostor : int, default=None
         The most pairs of either kind. Default: all.
     random_state : int or numpy Generator, default=0
         Decides which pairs are chosen.

@@ -50,13 +50,13 @@ def load_lfw(folder=None, *, download=False, variant=None, pairs="pairs.txt", im
 
     Parameters
     ----------
-    folder : path, optional
+    folder : path, default=None
         Holds the image folder and the pairs file; or is the image folder, with the pairs file in it or beside it.
         Default: where scikit-learn keeps its download.
     download : bool, default=False
         Let `sklearn.datasets.fetch_lfw_people` download the images (about 200 MB) and the pairs files first, to
         `folder/lfw_home`, or to scikit-learn's own data folder. What is there already is not downloaded again.
-    variant : {"original", "funneled", "deepfunneled"}, optional
+    variant : {"original", "funneled", "deepfunneled"}, default=None
         Needed when the folder holds several.
     pairs : str, default="pairs.txt"
         File name of the protocol.
@@ -117,7 +117,7 @@ def load_xqlfw(folder, *, variant=None, images="pairs", strict=False, **options)
     ----------
     folder : path
         Holds `xqlfw_pairs.txt`, the image folder, and optionally `xqlfw_scores.txt` (lines "ID Num Score").
-    variant : {"original", "aligned"}, optional
+    variant : {"original", "aligned"}, default=None
         Needed when both are there. "aligned" are crops of 112 x 112.
     images, strict, **options
         As in `load_lfw`.
@@ -328,7 +328,7 @@ def load_adience(
     ----------
     folder : path
         Holds the images, and `fold_0_data.txt` ... `fold_4_data.txt` (`fold_frontal_0_data.txt` ...), also in `folds/`.
-    variant : {"aligned", "faces"}, optional
+    variant : {"aligned", "faces"}, default=None
         Needed when both folders of images are there.
     frontal : bool, default=False
         Read the folds of frontal faces.
@@ -507,7 +507,7 @@ def load_bin(path, *, strict=False, progress=None):
         A pickle of (list of image bytes, list of bool); `read_insightface_bin` refuses everything else.
     strict : bool, default=False
         Raise for the first unreadable image instead of dropping its pairs.
-    progress : callable, optional
+    progress : callable, default=None
         Wraps an iterable, for example `tqdm`.
 
     Returns
@@ -535,7 +535,7 @@ def load_pairs_csv(path, folder=None, *, images="pairs", strict=False, **options
     ----------
     path : path
         The CSV file; see `read_pairs_csv`.
-    folder : path, optional
+    folder : path, default=None
         Names are relative to it. Default: that of the CSV file. The first folder in a name is taken for the person.
     images, strict, **options
         As in `load_lfw`; the detector is `DlibHog()`.

@@ -43,7 +43,7 @@ def read_scores(path, *, column="score", path_column=None):
         The file.
     column : str, default="score"
         Which column of a table holds the scores; see `read_scores_csv`.
-    path_column : str, optional
+    path_column : str, default=None
         Which column holds the paths. Default: found by its name.
 
     Returns
@@ -93,7 +93,7 @@ def read_scores_csv(path, *, column="score", path_column=None):
     column : str, default="score"
         Which column holds the scores. Where there is no "score", one that is called by a name of `dialects.SCORES` is
         taken; for OFIQ that is "UnifiedQualityScore.scalar".
-    path_column : str, optional
+    path_column : str, default=None
         Which column holds the paths. Default: the one called by a name of `dialects.PATHS`.
 
     Returns

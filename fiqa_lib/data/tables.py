@@ -132,7 +132,7 @@ def read_table(path, *, columns=(), delimiter=None, comments=False):
         As in `read_lines`.
     columns : sequence of str, default=()
         Columns that the header must have.
-    delimiter : str, optional
+    delimiter : str, default=None
         The character between cells. Default: found in the header, see `find_delimiter`.
     comments : bool, default=False
         Leave out lines that begin with `#`.

@@ -16,7 +16,7 @@ def identified(faces, identities=None):
     ----------
     faces : Faces or array (N, 192, 192, 3) uint8
         Aligned faces.
-    identities : sequence of N, optional
+    identities : sequence of N, default=None
         Used in place of those of the faces.
 
     Returns
@@ -98,7 +98,7 @@ def with_copies(faces, n_copies, *, severities=SEVERITIES, max_together=1, rando
         The most kinds of degradation in one copy.
     random_state : int, default=0
         Decides the degradations and the faces that are left out.
-    most : int, optional
+    most : int, default=None
         The most faces in the result: clean faces are left out at random before copies are made.
 
     Returns

@@ -25,7 +25,6 @@ import pandas as pd
 
 from ..data.lfw import SHARES
 from ..errors import DataError
-from ..recognition.similarity import cosine
 from .bootstrap import BootstrapOptions, error_strata, out_of_bag_areas, percentile_interval, resample, two_sided_p
 from .curve import rescaled_area
 from .roles import FAMILIES, FAMILY_OF, ROLES, SEVERITIES, leave_family_out, orl_d_of, orl_roles
@@ -110,7 +109,7 @@ def describe(which="orl-d", role="report"):
 # ------------------------------------------------------------------------------------------------------- similarities
 
 
-def similarities(embeddings, pairs, similarity_of=cosine):
+def similarities(embeddings, pairs, similarity_of=None):
     """Similarity of each pair, with failure to enrol: a row of NaN fails when mated and matches no impostor.
 
     Parameters
@@ -119,14 +118,18 @@ def similarities(embeddings, pairs, similarity_of=cosine):
         One for each face; NaN where none could be made.
     pairs : PairIndices
         Positions in `embeddings`.
-    similarity_of : callable, default=cosine
-        Two arrays (P, D) -> array (P,): `recogniser.similarity_of` compares as the recogniser is meant to be.
+    similarity_of : callable, default=None
+        Two arrays (P, D) -> array (P,): `recogniser.similarity_of` compares as the recogniser is meant to be. None: the
+        cosine.
 
     Returns
     -------
     array (P,) float64
         -inf for pairs with a face that was not enrolled.
     """
+    if similarity_of is None:
+        from ..recognition.similarity import cosine as similarity_of  # here: a table of scores needs no torch
+
     embeddings = np.asarray(embeddings)
     a, b = np.asarray(pairs.index_a), np.asarray(pairs.index_b)
     enrolled = ~np.isnan(embeddings).any(axis=1)

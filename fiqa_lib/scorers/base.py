@@ -173,6 +173,7 @@ class Scorer(BaseEstimator):
         Parameters
         ----------
         path : path
+            The file.
         **parameters
             In place of stored ones; a recogniser that is not the default has to be handed in again.
 

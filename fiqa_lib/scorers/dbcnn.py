@@ -376,7 +376,8 @@ class DBCNN(Scorer):
         faces : Faces
             Clean, or with degraded copies among them (attributes `kind`, `severity`, `source`); with the target
             "opinion" pictures as `opinion_sets.crops` gives them.
-        identities : ignored
+        identities : object, default=None
+            Ignored: who is shown does not matter to looks.
         change : callable, default=None
             Faces -> images (N, 192, 192, 3): applied to the faces before the network sees them, such as masking. The
             target stays that of the unchanged faces, and S-CNN learns on them.
@@ -421,7 +422,19 @@ class DBCNN(Scorer):
         return Faces.concat([clean, copies])
 
     def build_network(self, first, vgg_weights=None):
-        """A `BilinearNetwork` of S-CNN maps and this scorer's second stream, before the linear unit is fitted."""
+        """A `BilinearNetwork` of two streams, before the linear unit is fitted.
+
+        Parameters
+        ----------
+        first : callable
+            The maps of S-CNN.
+        vgg_weights : path, default=None
+            Weights of VGG16, where that is the second stream.
+
+        Returns
+        -------
+        BilinearNetwork
+        """
         if self.stream not in STREAMS:
             raise DataError(f"there is no stream {self.stream!r}; known: {', '.join(STREAMS)}")
         if self.stream == "vgg16":
@@ -434,14 +447,24 @@ class DBCNN(Scorer):
         return network.to(memory_format=torch.channels_last).eval()
 
     def fit_linear(self, network, images, targets):
-        """First stage: the ridge regression on what the frozen streams give becomes the linear unit, in place."""
+        """First stage: the ridge regression on what the frozen streams give becomes the linear unit.
+
+        Parameters
+        ----------
+        network : BilinearNetwork
+            Changed in place.
+        images : array (N, 192, 192, 3) uint8
+            Pictures to learn from.
+        targets : array (N,)
+            What the judge should say of them.
+        """
         model = Ridge(alpha=self.alpha).fit(bilinear_features(network, images), targets)
         with torch.no_grad():
             network.linear.weight.copy_(torch.from_numpy(model.coef_.reshape(1, -1)))
             network.linear.bias.fill_(float(model.intercept_))
 
     def tune(self, network, images, targets):
-        """Second stage: a few steps of all weights, in place. Batch norm keeps its statistics."""
+        """Second stage: a few steps of all weights, in place; parameters as in `fit_linear`. Batch norm stays as it is."""
         rng = np.random.default_rng(self.random_state)
         order = [rng.permutation(len(images)) for _ in range(1 + self.n_tuning // len(images))]
         order, truth = np.concatenate(order)[: self.n_tuning], torch.tensor(targets, dtype=torch.float32)
