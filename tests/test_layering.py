@@ -4,6 +4,8 @@ A room is a module or package directly in the library. Imports are read from the
 """
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -205,3 +207,10 @@ def test_the_house_stays_small():
     assert len(rooms) <= 22
     lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in library.rglob("*.py")}
     assert {name: n for name, n in lengths.items() if n > 600} == {}
+
+
+@pytest.mark.parametrize("room", ["apps.labelling", "cli", "data", "evaluation", "evaluation.protocol"])
+def test_reading_data_and_judging_tables_needs_no_torch(room):
+    """It takes a second to import, and memory in each worker."""
+    code = f"import sys, fiqa_lib.{room}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(fiqa_lib.__file__).parent.parent).returncode == 0

@@ -185,7 +185,7 @@ class EDC(StepCurve):
         return table
 
     def summary(self, limits=LIMITS, **columns):
-        """One row for each of `limits`: the four areas, and what must be known beside them. `columns`: see `to_frame`."""
+        """One row for each of `limits`: four areas, and what must be known beside them. `columns`: see `to_frame`."""
         known = {"starting_error": self.starting_error, "threshold": float(self.threshold), "target_fmr": self.fmr}
         counts = ("realised_fmr", "n_mated", "n_impostor", "n_missing")
         rules = ("convention", "population", "pair_quality", "compat")

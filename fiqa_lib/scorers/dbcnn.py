@@ -464,7 +464,7 @@ class DBCNN(Scorer):
             network.linear.bias.fill_(float(model.intercept_))
 
     def tune(self, network, images, targets):
-        """Second stage: a few steps of all weights, in place; parameters as in `fit_linear`. Batch norm stays as it is."""
+        """Second stage: a few steps of all weights, in place; parameters as in `fit_linear`. Batch norm stays fixed."""
         rng = np.random.default_rng(self.random_state)
         order = [rng.permutation(len(images)) for _ in range(1 + self.n_tuning // len(images))]
         order, truth = np.concatenate(order)[: self.n_tuning], torch.tensor(targets, dtype=torch.float32)

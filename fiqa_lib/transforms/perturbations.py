@@ -27,9 +27,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter
-from torch.nn import functional
 
 from ..errors import DataError
 from ..faces import CANONICAL_EYES, EYE_DISTANCE, SIZE, crops_of
@@ -104,6 +102,8 @@ def uniform(seeds, shape):
 
 def normal(seeds, shape):
     """Standard normal random numbers, none beyond 5.4; parameters and result as in `uniform`."""
+    import torch  # here, so that reading data and judging tables need no torch
+
     out = uniform(seeds, shape)
     # float32 has no number between 1 - 2**-24 and 1, where the quantile is infinite
     drawn = torch.from_numpy(out).mul_(2).sub_(1).clamp_(-1 + 2**-23, 1 - 2**-23)
@@ -116,6 +116,9 @@ def normal(seeds, shape):
 
 def _sample(images, x, y):
     """Pictures sampled at pixel positions (x, y), each (H, W) or (N, H, W); bilinear, border repeated."""
+    import torch
+    from torch.nn import functional
+
     n, height, width = images.shape[:3]
     grid = torch.from_numpy(np.stack([x * 2 / (width - 1) - 1, y * 2 / (height - 1) - 1], -1).astype(np.float32))
     grid = grid.expand(n, -1, -1, -1) if grid.ndim == 3 else grid
