@@ -188,10 +188,19 @@ def test_spreadsheets_are_named(tmp_path):
         score_files.read_scores(write(tmp_path, b"PK\x03\x04\x14\x00", "scores.xlsx"))
 
 
+MAKERS = {
+    "float": float,
+    "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
+    "array": np.array,
+    "array of one": lambda v: np.array([v]),
+    "list of one": lambda v: [v],
+}
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize(
-    "make", [float, np.float32, np.float64, np.array, lambda v: np.array([v]), lambda v: [v], np.float16], ids=str
-)
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_pickled_scores_are_read(tmp_path, make, protocol):
     content = {"d/a.jpg": make(0.5), "d\\b.jpg": make(-3.0)}
     table = score_files.read_scores(write(tmp_path, pickle.dumps(content, protocol), "scores.pkl"))
