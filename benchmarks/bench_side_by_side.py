@@ -18,7 +18,7 @@ WORK = {
         "np.linalg.svd(a, full_matrices=False)",
     ),
     "embeddings of 64 faces": (
-        "from fiqa_lib.datasets import load_orl; from fiqa_lib.recognition import load_recogniser\n"
+        "from fiqa_lib.data import load_orl; from fiqa_lib.recognition import load_recogniser\n"
         "faces, network = load_orl()[:64], load_recogniser()",
         "network.embed(faces)",
     ),

@@ -106,7 +106,9 @@ def test_a_cluster_that_is_gone_is_said_on_one_line_and_a_second_run_goes_on(tmp
     for lost in workers if who == "workers" else [scheduler]:
         lost.send_signal(signal.SIGKILL)
     said = process.communicate(timeout=90)[1]
-    assert process.returncode == 1 and said.count("\n") == 1 and said.startswith("error: "), said
+    seen, *lines = said.splitlines()
+    assert seen.startswith("4000 people") and process.returncode == 1 and len(lines) == 1, said
+    assert lines[0].startswith("error: "), said
     assert "the cluster is lost" in said and "the same command goes on" in said
     done = len(list(distances.glob("0*.npy")))
     assert 0 < done < 6

@@ -237,7 +237,7 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(three, tmp_path, monke
 
 def test_a_killed_process_is_resumed(tmp_path):
     code = (
-        "import sys; from fiqa_lib.datasets import load_orl\n"
+        "import sys; from fiqa_lib.data import load_orl\n"
         "from fiqa_lib.networks import faceqgen_training, restorer\n"
         "faceqgen_training.CHECKPOINT_EVERY = 1; faces = load_orl()[[0, 1, 10, 11]]\n"
         f"restorer.Restorer(**({TINY!r} | {{'n_steps': int(sys.argv[1])}})).fit(faces, checkpoint=sys.argv[2])\n"

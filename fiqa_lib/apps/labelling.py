@@ -150,13 +150,23 @@ def _dask(address):
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError) as error:
         raise DataError(f"{address}: no Dask scheduler answers there ({error})") from error
-    log = logging.getLogger("distributed.client")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # a lost connection is an error of ours, on one line
+    logs = [logging.getLogger(name) for name in ("distributed", "distributed.client", "tornado.application", "asyncio")]
+    levels = [log.level for log in logs]
+    for log in logs:  # a lost connection is an error of ours, on one line
+        log.setLevel(logging.CRITICAL)
     try:
         with client:
             yield client
-    finally:
+    except DataError:  # its threads go on to complain until this process ends: the levels stay
+        raise
+    except BaseException:
+        _set_levels(logs, levels)
+        raise
+    _set_levels(logs, levels)
+
+
+def _set_levels(logs, levels):
+    for log, level in zip(logs, levels, strict=True):
         log.setLevel(level)
 
 
