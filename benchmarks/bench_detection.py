@@ -1,7 +1,7 @@
 """Detectors side by side: photographs a second, faces found, and what a turn, a cut or a cover costs.
 
 On the bundled portraits always; on LFW too where `FIQA_LFW` names its folder of photographs (PERSON/PHOTO.jpg). A face
-counts as found when its eyes lie within a quarter of the eye distance of where they are: known by construction for the
+counts as found when its eyes lie within half the eye distance of where they are: known by construction for the
 changed portraits, the middle of the picture for LFW.
 """
 
