@@ -114,7 +114,7 @@ METHOD = (
 FALLBACK = option("--fallback", "where no face is found: take the middle of the picture", choices=("centre",))
 READING = OneOf(
     (
-        option("--detector", "what finds the faces", choices=("dlib-hog", "mtcnn"), default="dlib-hog"),
+        option("--detector", "what finds the faces", choices=("dlib-hog", "mtcnn"), default="mtcnn"),
         flag("--aligned", "the images are 112x112 crops in ArcFace's template: nothing is detected"),
     )
 )

@@ -142,12 +142,13 @@ def test_geometry_of_a_drawn_face():
     g = f.geometry(points)
     assert g["inter_eye_px"] == pytest.approx(f.EYE_DISTANCE)
     assert abs(g["roll_deg"]) < 0.1 and abs(g["yaw_proxy"]) < 0.01
+    assert abs(f.geometry(f.DLIB_POINTS, dlib=True)["inter_eye_px"] / f.EYE_DISTANCE - 1) < 0.01
     angle = np.radians(20)
     turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     assert f.geometry(turned)["roll_deg"] == pytest.approx(20, abs=0.1)
     assert f.geometry(turned)["pitch_proxy"] == pytest.approx(g["pitch_proxy"])
     moved = points.copy()
-    moved[4, 0] += 10
+    moved[2, 0] += 10
     assert f.geometry(moved)["yaw_proxy"] == pytest.approx(10 / f.EYE_DISTANCE, abs=0.01)
 
 
@@ -157,7 +158,7 @@ def test_geometry_of_a_drawn_face():
 def test_astronaut_is_found_where_she_is(astronaut):
     face = f.extract_faces(astronaut, name="astronaut")
     row = face.attributes.iloc[0]
-    assert len(face) == 1 and row.status == "ok" and row.n_faces == 1 and row.detector_score > 1
+    assert len(face) == 1 and row.status == "ok" and row.n_faces == 1 and row.detector_score > 0.99
     centre = (row.face_x + row.face_w / 2, row.face_y + row.face_h / 2)
     assert np.hypot(centre[0] - 223, centre[1] - 115) < 20
     assert 35 < row.inter_eye_px < 50
@@ -176,12 +177,12 @@ def test_rotated_head_is_put_upright(astronaut):
     face = f.extract_faces(warped(astronaut, angle=15))
     assert face.attributes.roll_deg[0] == pytest.approx(f.extract_faces(astronaut).attributes.roll_deg[0] - 15, abs=3)
     again = f.landmarks(face.images[0], (30, 40, 130, 130))
-    assert abs(f.geometry(again)["roll_deg"]) < 3
+    assert abs(f.geometry(again, dlib=True)["roll_deg"]) < 3
 
 
 def test_every_orl_person_is_found(orl):
     counts = orl.attributes.status.value_counts()
-    assert counts["ok"] >= 397 and counts.sum() == 400
+    assert counts["ok"] == 400
 
 
 def test_largest_and_all_faces(astronaut):
@@ -227,18 +228,26 @@ def test_landmarks_of_a_detector_are_used(astronaut):
     found = DlibHog()(astronaut)[0]
     points = f.landmarks(astronaut, found)
     own = f.extract_faces(astronaut, detector=lambda _: [found])
-    np.testing.assert_array_equal(own.images[0], f.align(astronaut, points))
+    np.testing.assert_array_equal(own.images[0], f.align(astronaut, points, target=f.DLIB_POINTS))
     eyes = np.array([points[2:4].mean(0), points[0:2].mean(0)])
     five = np.vstack([eyes, eyes.mean(0) + [[0, 25], [-18, 50], [18, 50]]])
     given = f.extract_faces(astronaut, detector=lambda _: [found._replace(landmarks=five)])
-    np.testing.assert_array_equal(given.images[0], f.align(astronaut, five, target=f.five_points()))
+    np.testing.assert_array_equal(given.images[0], f.align(astronaut, five))
     assert given.attributes.inter_eye_px[0] == pytest.approx(own.attributes.inter_eye_px[0])
 
 
-def test_the_template_of_five_points_lies_on_the_canonical_eyes():
-    target = f.five_points()
-    np.testing.assert_allclose(target[:2], f.CANONICAL_EYES, atol=0.3)
-    assert (target >= 0).all() and (target < f.SIZE).all() and (target[2:, 1] > target[:2, 1].max()).all()
+def test_landmarks_of_both_detectors_bring_a_face_to_the_same_place(astronaut, orl_images):
+    for image in (astronaut, *orl_images[:5]):
+        hog, mtcnn = (f.extract_faces(image, detector=f.load_detector(name)) for name in ("dlib-hog", "mtcnn"))
+        eyes = [f.landmarks(face.images[0], f.CANONICAL_BOX) for face in (hog, mtcnn)]
+        np.testing.assert_allclose(eyes[0].mean(0), eyes[1].mean(0), atol=5)
+
+
+def test_68_landmarks_are_found_in_a_box_of_mtcnn(astronaut):
+    """dlib's model was trained in dlib's boxes; those of MTCNN are smaller and reach lower."""
+    boxes = [f.load_detector(name)(astronaut)[0] for name in ("dlib-hog", "mtcnn")]
+    points = [f.landmarks(astronaut, box, 68) for box in boxes]
+    assert np.hypot(*(points[0] - points[1]).T).mean() < 2.5
 
 
 def test_crops_of_takes_aligned_faces_only(three):

@@ -101,9 +101,9 @@ def test_square_and_frame_have_the_declared_size():
     white = np.full((1, 192, 192, 3), 255, np.uint8)
     black = (p.perturb(white, "random-occlusion", side=0.5)[0, ..., 0] == 0).sum()
     assert black == pytest.approx((0.5 * EYE_DISTANCE) ** 2, rel=0.06)
-    window = (36, 21, 186, 171)
+    window = (39, 22, 189, 172)
     framed = p.perturb(white, "structured-occlusion", width=2 / EYE_DISTANCE, window=window)[0, ..., 0]
-    assert (framed[36:38, 21:171] == 0).all() and (framed[38:184, 23:169] == 255).all()
+    assert (framed[39:41, 22:172] == 0).all() and (framed[41:187, 24:170] == 255).all()
 
 
 def test_no_tile_stays_and_none_is_lost():
@@ -283,7 +283,7 @@ def test_noise_may_have_a_mean_and_dots_a_random_colour():
 
 def test_a_square_that_does_not_fit_is_refused(orl):
     with pytest.raises(DataError, match="does not fit"):
-        p.perturb(orl[:1], "random-occlusion", anywhere=True, side=3, window=(36, 21, 150, 171))
+        p.perturb(orl[:1], "random-occlusion", anywhere=True, side=3, window=(39, 22, 150, 172))
 
 
 def test_unknown_names_and_settings_are_refused(orl):

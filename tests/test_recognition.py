@@ -22,7 +22,7 @@ def test_same_numbers_as_dlib(orl, dlib_resnet, weights):
 
     faces = orl[::50]
     network = dlib.face_recognition_model_v1(str(weights))
-    chips = np.ascontiguousarray(faces.images[:, 36:186, 21:171])
+    chips = np.ascontiguousarray(faces.images[:, 39:189, 22:172])
     expected = np.array([network.compute_face_descriptor(chip) for chip in chips])
     assert np.abs(dlib_resnet.embed(faces) - expected).max() < 1e-5
 
@@ -76,7 +76,7 @@ def test_gradients_reach_the_input(orl, dlib_resnet):
 
 
 def test_normalise_is_preprocess(orl, dlib_resnet):
-    chips = torch.from_numpy(orl.images[:2, 36:186, 21:171].copy()).permute(0, 3, 1, 2).float()
+    chips = torch.from_numpy(orl.images[:2, 39:189, 22:172].copy()).permute(0, 3, 1, 2).float()
     torch.testing.assert_close(dlib_resnet.normalise(chips), dlib_resnet.preprocess(orl[:2]))
 
 

@@ -65,7 +65,7 @@ class Job:
         The recogniser's weights.
     fallback : {None, "centre"}, default=None
         What to do with a picture in which no face is found; see `data.load_files`.
-    detector : str, default="dlib-hog"
+    detector : str, default="mtcnn"
         Finds the faces in images; a key of `faces.DETECTORS`.
     aligned : bool, default=False
         The images are 112x112 crops in ArcFace's template; see `data.load_files`.
@@ -91,7 +91,7 @@ class Job:
     recogniser: str = "dlib"
     weights: str | None = None
     fallback: str | None = None
-    detector: str = "dlib-hog"
+    detector: str = "mtcnn"
     aligned: bool = False
 
     def __post_init__(self):

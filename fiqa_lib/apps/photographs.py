@@ -263,7 +263,7 @@ def score_files(
     fallback : {None, "centre"}, default=None
         What to take where no face is found: nothing, or the middle of the picture.
     detector : callable, default=None
-        Finds the faces, as in `faces.extract_faces`. None: `DlibHog()`.
+        Finds the faces, as in `faces.extract_faces`. None: `Mtcnn()`.
     aligned : bool, default=False
         The inputs are 112x112 crops in ArcFace's template; see `data.load_files`.
     strict : bool, default=False

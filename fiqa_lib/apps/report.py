@@ -23,9 +23,8 @@ import pandas as pd
 from .. import components
 from ..data.folders import checked_arcface_size, no_image_in
 from ..errors import DataError, ImageError
-from ..faces import DlibHog, Faces, extract_faces, five_points, from_aligned, similarity_transform
+from ..faces import Faces, Mtcnn, extract_faces, from_aligned
 from ..faces.images import find_images, printable, read_image
-from ..faces.masking import CANONICAL_BOX
 from ..files import locked, whole_file
 from .output import in_total, progress_bar
 from .photographs import CHUNK, score_rows
@@ -125,7 +124,7 @@ def write_report(
     fallback : {None, "centre"}, default=None
         What to take where no face is found: nothing, or the middle of the picture.
     detector : callable, default=None
-        Finds the faces, as in `faces.extract_faces`. None: `DlibHog()`.
+        Finds the faces, as in `faces.extract_faces`. None: `Mtcnn()`.
     aligned : bool, default=False
         The files are 112x112 crops in ArcFace's template (`faces.from_aligned`). Then there are no messages: most are
         about the photograph around the face.
@@ -235,24 +234,12 @@ def _inspect(path, *, detector, aligned, fallback, measures):
     picture = {"messages": [], "thumbnail": thumbnail(image), "size": list(image.shape[1::-1])}
     if aligned:
         return from_aligned(crop, names=[str(path)]), picture, ""
-    detections = (detector or DlibHog())(image)
+    detections = (detector or Mtcnn())(image)
     faces = extract_faces(image, detector=lambda _: detections, fallback=fallback, name=str(path))
     if measures and list(faces.attributes["status"]) == ["ok"]:
-        boxes = [_box_of_dlib(detection) for detection in detections]
-        measured = components.measure(image, detections=boxes).query("message != '' and scalar >= 0")
+        measured = components.measure(image, detections=detections).query("message != '' and scalar >= 0")
         picture["messages"] = list(zip(measured["component"], measured["message"], strict=True))
     return faces, picture, ""
-
-
-def _box_of_dlib(detection):
-    """The box that dlib would give: 68 landmarks are found in it. Of another detector it follows from its landmarks."""
-    if detection.landmarks is None:
-        return detection
-    matrix = similarity_transform(five_points(), detection.landmarks)
-    left, top, width, height = CANONICAL_BOX
-    x, y = matrix @ [left + width / 2, top + height / 2, 1]
-    side = width * float(np.hypot(*matrix[:, 0]))
-    return detection._replace(x=x - side / 2, y=y - side / 2, width=side, height=side)
 
 
 def thumbnail(image, size=THUMBNAIL):

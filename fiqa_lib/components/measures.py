@@ -12,10 +12,11 @@ from skimage.measure import blur_effect
 
 from ..errors import DataError
 from ..faces import (
+    CANONICAL_BOX,
     EYE_DISTANCE,
     SIZE,
-    DlibHog,
     Faces,
+    Mtcnn,
     align,
     credible,
     crops_of,
@@ -23,7 +24,7 @@ from ..faces import (
     reduce_image,
     similarity_transform,
 )
-from ..faces.masking import CANONICAL_BOX, head_pose, hull_mask
+from ..faces.masking import head_pose, hull_mask
 from ..scorers.pixels import face_window
 from ..transforms import to_linear
 from .maps import COMPONENTS, message, to_scalar
@@ -398,7 +399,7 @@ def measure(image, *, detector=None, detections=None, points=None):
     image : array (H, W, 3) uint8
         RGB, as `images.read_image` gives it.
     detector : callable, default=None
-        image -> list of `faces.Detection`; None: `faces.DlibHog()`. It takes most of the time.
+        image -> list of `faces.Detection`; None: `faces.Mtcnn()`. It takes most of the time.
     detections : list of `faces.Detection`, default=None
         The result of a detector that ran before; it is not run again.
     points : array (68, 2), default=None
@@ -421,7 +422,7 @@ def measure(image, *, detector=None, detections=None, points=None):
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise DataError(f"expected an RGB image (H, W, 3) uint8, got {image.dtype} {image.shape}")
     if detections is None and points is None:
-        detections = (detector or DlibHog())(image)
+        detections = (detector or Mtcnn())(image)
     boxes = credible(list(detections or ()))
     if points is None and not boxes:
         no_face = dict.fromkeys(MEASURED, _NOT_ASSESSED + "no face was found.")

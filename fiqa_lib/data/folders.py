@@ -23,8 +23,8 @@ from ..faces import (
     ARCFACE_SIZE,
     ATTRIBUTES,
     SIZE,
-    DlibHog,
     Faces,
+    Mtcnn,
     attribute_table,
     extract_faces,
     from_aligned,
@@ -87,7 +87,7 @@ def load_files(
     names : sequence of str, default=None
         What the face of each file is called. Default: the path.
     detector : callable, default=None
-        image -> list of `Detection`. Default: `DlibHog()`.
+        image -> list of `Detection`. Default: `Mtcnn()`.
     which : {"largest", "all"}, default="largest"
         The largest face of a photograph, or all of them.
     fallback : {None, "centre"}, default=None
@@ -114,7 +114,7 @@ def load_files(
     identities = [""] * len(paths) if identities is None else [str(i) for i in identities]
     if not len(paths) == len(names) == len(identities):
         raise DataError(f"{len(paths)} paths, {len(names)} names and {len(identities)} identities: lengths must agree")
-    detector = detector or DlibHog()
+    detector = detector or Mtcnn()
     settings = _settings_key(detector, which, fallback) if cache and not aligned else None
     work = functools.partial(_crops_of_file, detector=detector, which=which, fallback=fallback, settings=settings)
     work = _aligned_crop if aligned else work

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import skimage.data
 
-from ..faces import SIZE, DlibHog, Faces, align, attribute_table, geometry, landmarks
+from ..faces import DLIB_POINTS, SIZE, DlibHog, Faces, align, attribute_table, geometry, landmarks
 
 FACELESS = (
     *("brick", "cat", "cell", "coffee", "coins", "grass", "gravel", "immunohistochemistry", "logo", "moon", "page"),
@@ -74,8 +74,8 @@ def _false_positives(threshold):
         for number, box in enumerate(detector(picture), 1):
             points = landmarks(picture, box)
             measured = dict(zip(("face_x", "face_y", "face_w", "face_h", "detector_score"), box[:5], strict=True))
-            row = _row("false_positive", name, number, status="ok", **measured, **geometry(points))
-            crops.append((align(picture, points), row))
+            row = _row("false_positive", name, number, status="ok", **measured, **geometry(points, dlib=True))
+            crops.append((align(picture, points, target=DLIB_POINTS), row))
     return tuple(crops)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from ..faces import DlibHog, Faces, attribute_table, from_arcface_crop
+from ..faces import Faces, Mtcnn, attribute_table, from_arcface_crop
 from ..faces.images import find_images, read_image
 from .folders import REPORT, Loaded, checked_arcface_size, folder_identity, load_files, read_crops
 
@@ -120,11 +120,11 @@ class CentralFace:
     Parameters
     ----------
     detector : callable, default=None
-        image -> list of `Detection`. Default: `DlibHog()`.
+        image -> list of `Detection`. Default: `Mtcnn()`.
     """
 
     def __init__(self, detector=None):
-        self.detector = detector or DlibHog()
+        self.detector = detector or Mtcnn()
 
     def __repr__(self):
         return f"CentralFace({self.detector!r})"

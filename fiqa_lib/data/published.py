@@ -207,7 +207,7 @@ def load_cfp(folder, protocol="FP", *, images="pairs", strict=False, **options):
     protocol : {"FP", "FF"}, default="FP"
         Frontal with profile, or frontal with frontal.
     images, strict, **options
-        As in `load_lfw`; the detector is `DlibHog()`.
+        As in `load_lfw`; the detector is `Mtcnn()`.
 
     Returns
     -------
@@ -241,7 +241,7 @@ def load_agedb30(path, *, images="pairs", strict=False, max_pairs=20_000, random
     path : path
         The .bin file or a folder.
     images, strict, **options
-        As in `load_lfw`; the detector is `DlibHog()`.
+        As in `load_lfw`; the detector is `Mtcnn()`.
     max_pairs : int, default=20_000
         Form 3: the most mated, and the most non-mated pairs.
     random_state : int, default=0
@@ -414,7 +414,7 @@ def load_scface(
         "all" adds the rotated and the infrared mugshots, and the other cameras and distances, to the faces; the pairs
         stay the same.
     strict, **options
-        As in `load_lfw`; the detector is `DlibHog()`.
+        As in `load_lfw`; the detector is `Mtcnn()`.
 
     Returns
     -------
@@ -538,7 +538,7 @@ def load_pairs_csv(path, folder=None, *, images="pairs", strict=False, **options
     folder : path, default=None
         Names are relative to it. Default: that of the CSV file. The first folder in a name is taken for the person.
     images, strict, **options
-        As in `load_lfw`; the detector is `DlibHog()`.
+        As in `load_lfw`; the detector is `Mtcnn()`.
 
     Returns
     -------

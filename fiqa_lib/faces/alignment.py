@@ -1,7 +1,8 @@
 """From landmarks to the canonical crop.
 
 Every recogniser and every quality method of the course sees the same face: one similarity transform takes the
-photograph to a 192x192 crop, and everything else is cut out of that crop by a fixed map (`CANONICAL_EYES`).
+photograph to a 192x192 crop, and everything else is cut out of that crop by a fixed map. The crop is ArcFace's, half as
+large again, with a margin (`MARGIN`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,23 @@ from ..weights import packaged_file
 SIZE = 192
 """Side of the canonical crop in pixels."""
 
+ARCFACE_SIZE = 112
+"""Side, in pixels, of the crop that ArcFace introduced and most published recognisers use."""
+ARCFACE_POINTS = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""Eye on the picture's left, eye on its right, tip of the nose, mouth corners in that crop (insightface's template)."""
+MARGIN = (12, 8)
+"""What the canonical crop shows beyond ArcFace's: pixels at the left (and right), above (16 below)."""
+ARCFACE_TO_CANONICAL = np.array([[1.5, 0, MARGIN[0]], [0, 1.5, MARGIN[1]]])
+"""Takes (x, y, 1) of ArcFace's crop to the canonical crop: half as large again, then moved by whole pixels."""
+CANONICAL_POINTS = 1.5 * ARCFACE_POINTS + MARGIN
+"""Where the five landmarks stand in the canonical crop, (5, 2) as (x, y) pixels."""
+CANONICAL_EYES = CANONICAL_POINTS[:2]
+"""Eye centres in the canonical crop, (2, 2) as (x, y): the eye on the picture's left, then on its right."""
+EYE_DISTANCE = float(np.linalg.norm(CANONICAL_EYES[1] - CANONICAL_EYES[0]))
+"""Distance of the eye centres in the canonical crop, about 52.9 pixels: the unit of every size in the course."""
+
 # dlib's mean face for its 5-point model, in units of the face box: outer and inner corner of the eye on the picture's
 # right, the same on the picture's left, base of the nose. A 150-pixel chip with padding 0.25 puts (x, y) at
 # 100 * (x + 0.25).
@@ -29,24 +47,16 @@ _MEAN_FACE = np.array(
         [0.4901123135679, 0.6277975316475],
     ]
 )
-CHIP_ORIGIN = (36, 21)
-"""Row and column at which dlib's 150-pixel chip stands in the canonical crop."""
-CANONICAL_POINTS = 100 * (_MEAN_FACE + 0.25) + np.array([CHIP_ORIGIN[1], CHIP_ORIGIN[0]])
-"""Where the five landmarks stand in the canonical crop, (5, 2) as (x, y) pixels."""
-CANONICAL_EYES = np.array([CANONICAL_POINTS[2:4].mean(0), CANONICAL_POINTS[0:2].mean(0)])
-"""Eye centres in the canonical crop, (2, 2) as (x, y): the eye on the picture's left, then on its right."""
-EYE_DISTANCE = float(np.linalg.norm(CANONICAL_EYES[1] - CANONICAL_EYES[0]))
-"""Distance of the eye centres in the canonical crop, about 52.6 pixels: the unit of every size in the course."""
+CHIP_ORIGIN = (40, 22)
+"""Row and column at which dlib's 150-pixel chip stands in the canonical crop: there its eyes meet ArcFace's."""
+DLIB_POINTS = 100 * (_MEAN_FACE + 0.25) + np.array([CHIP_ORIGIN[1], CHIP_ORIGIN[0]])
+"""Where the five landmarks of dlib's own model (eye corners, base of the nose) stand in the canonical crop, (5, 2).
 
-ARCFACE_SIZE = 112
-"""Side, in pixels, of the crop that ArcFace introduced and most published recognisers use."""
-ARCFACE_POINTS = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
-)
-"""Eye on the picture's left, eye on its right, tip of the nose, mouth corners in that crop (insightface's template)."""
-ARCFACE_EYES = ARCFACE_POINTS[:2]
-"""The eye centres (x, y) of that template, the left one in the picture first."""
+They are other points than ArcFace's, so they have places of their own: the tip of the nose is not its base.
+"""
 
+CANONICAL_BOX = (CHIP_ORIGIN[1] + 25.0, CHIP_ORIGIN[0] + 25.0, 100.0, 100.0)
+"""dlib's mean face box in the canonical crop (x, y, width, height in pixels): its landmarks are found there."""
 LANDMARK_BOX = 400
 """A face box smaller than this many pixels is enlarged before landmarks are found in it."""
 
@@ -67,7 +77,8 @@ def landmarks(image, box, n_points=5):
     image : array (H, W, 3) uint8 RGB
         The photograph.
     box : Detection, or (x, y, width, height, ...)
-        Where the face is, in pixels of `image`.
+        Where the face is, in pixels of `image`. Of a `Detection` that has landmarks (`Mtcnn`), these say where dlib
+        would have put its own box, since its model was trained in such boxes.
     n_points : {5, 68}, default=5
         5: eye corners and base of the nose (dlib's own model, CC0). 68: iBUG's scheme; its training data (300-W) is for
         non-commercial use.
@@ -84,7 +95,7 @@ def landmarks(image, box, n_points=5):
     """
     import dlib
 
-    x, y, width, height = (float(v) for v in box[:4])
+    x, y, width, height = (float(v) for v in _box_of_dlib(box)[:4])
     # dlib gives whole pixels: on a small face that would be an error of several percent, so it is enlarged first
     scale = min(8.0, max(1.0, LANDMARK_BOX / max(width, height)))
     left, top = max(0, int(x - width / 2)), max(0, int(y - height / 2))
@@ -101,6 +112,18 @@ def landmarks(image, box, n_points=5):
     shape = _shape_predictor(n_points)(np.ascontiguousarray(part), rectangle)
     points = np.array([(p.x, p.y) for p in shape.parts()], dtype=float)
     return (points + 0.5) / scale - 0.5 + [left, top]
+
+
+def _box_of_dlib(box):
+    """The box that dlib would give (x, y, width, height), from the five landmarks of a detection that has them."""
+    points = getattr(box, "landmarks", None)
+    if points is None:
+        return box
+    matrix = similarity_transform(CANONICAL_POINTS, points)
+    left, top, width, height = CANONICAL_BOX
+    x, y = matrix @ [left + width / 2, top + height / 2, 1]
+    side = width * float(np.hypot(*matrix[:, 0]))
+    return x - side / 2, y - side / 2, side, side
 
 
 def similarity_transform(source, target):
@@ -139,26 +162,13 @@ def similarity_transform(source, target):
     return np.column_stack([linear, mean_t - linear @ mean_s])
 
 
-def five_points():
-    """Where the five landmarks of `ARCFACE_POINTS` lie in the canonical crop, (5, 2) as (x, y): the eyes decide."""
-    matrix = similarity_transform(ARCFACE_EYES, CANONICAL_EYES)
-    return ARCFACE_POINTS @ matrix[:, :2].T + matrix[:, 2]
-
-
-ARCFACE_TO_CANONICAL = similarity_transform(ARCFACE_EYES, CANONICAL_EYES)
-"""The one similarity (2, 3) that takes ArcFace's crop to the canonical crop: 1.49 times larger, turned by 0.3 degrees.
-
-It is fitted on the eye centres alone. ArcFace's third point is the tip of the nose and dlib's the base: they are not
-the same point, so they must not be fitted to each other.
-"""
-
-
 def from_arcface_crop(image):
     """The canonical crop of a face that was aligned to ArcFace's 112-pixel template. Nothing is detected.
 
-    The canonical crop shows more than ArcFace's: about 12 px at the left, 14 at the right, 5 above and 19 below are the
-    repeated border. Cubic interpolation: cut back to 112 pixels the crop differs less than with linear (50 instead of
-    41 dB on a portrait).
+    Cut back to 112 pixels it is the same picture to the last bit: two pixels become three, and of these the first is
+    the first, and the mean of the other two is the second. (These two differ by a third of the slope there, as in
+    linear interpolation.) The canonical crop shows more than ArcFace's: 12 px at the left and right, 8 above and 16
+    below are the repeated border.
 
     Parameters
     ----------
@@ -168,12 +178,27 @@ def from_arcface_crop(image):
     Returns
     -------
     array (192, 192, 3) uint8
+
+    Raises
+    ------
+    DataError
+        Another shape or type.
     """
     image = np.asarray(image)
     if image.shape != (ARCFACE_SIZE, ARCFACE_SIZE, 3) or image.dtype != np.uint8:
         raise DataError(f"an ArcFace crop is (112, 112, 3) uint8, not {image.shape} {image.dtype}")
-    size = (SIZE, SIZE)
-    return cv2.warpAffine(image, ARCFACE_TO_CANONICAL, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    large = _two_to_three(_two_to_three(image.astype(np.int16)).swapaxes(0, 1)).swapaxes(0, 1)
+    left, above = MARGIN
+    right, below = SIZE - left - large.shape[1], SIZE - above - large.shape[0]
+    return np.pad(large.astype(np.uint8), ((above, below), (left, right), (0, 0)), mode="edge")
+
+
+def _two_to_three(rows):
+    """(2n, ...) int16 in 0..255 -> (3n, ...): even rows stay, each odd row becomes two rows with that mean."""
+    even, odd = rows[0::2], rows[1::2]
+    after = np.concatenate([even[1:], odd[-1:]])
+    step = np.clip(np.rint((after - even) / 6).astype(np.int16), np.maximum(-odd, odd - 255), np.minimum(odd, 255 - odd))
+    return np.stack([even, odd - step, odd + step], 1).reshape(-1, *rows.shape[1:])
 
 
 def align(image, points, size=SIZE, *, target=CANONICAL_POINTS):
@@ -187,11 +212,11 @@ def align(image, points, size=SIZE, *, target=CANONICAL_POINTS):
     image : array (H, W, 3) uint8 RGB
         The photograph.
     points : array (5, 2)
-        As `landmarks(image, box)` gives them.
+        Eyes, tip of the nose and mouth corners, as `Mtcnn` gives them.
     size : int, default=192
         Side of the crop in pixels. Other sizes cut or extend the canonical crop at its right and lower side.
     target : array (5, 2), default=CANONICAL_POINTS
-        Where they belong in the crop. `five_points()` for eyes, nose and mouth corners, as `Mtcnn` gives them.
+        Where they belong in the crop. `DLIB_POINTS` for points as `landmarks(image, box)` gives them.
 
     Returns
     -------
@@ -240,28 +265,27 @@ def reduce_image(image, matrix, scale, size):
     return small, (np.vstack([matrix, [0, 0, 1]]) @ back)[:2]
 
 
-def geometry(points, *, five=False):
+def geometry(points, *, dlib=False):
     """What five landmarks say about size and pose.
 
     Parameters
     ----------
     points : array (5, 2)
-        As `landmarks(image, box)` gives them, in pixels of the photograph.
-    five : bool, default=False
-        They are those of `ARCFACE_POINTS` (eyes, tip of the nose, mouth corners), as `Mtcnn` gives them.
+        Eyes, tip of the nose and mouth corners, as `Mtcnn` gives them, in pixels of the photograph.
+    dlib : bool, default=False
+        They are eye corners and base of the nose instead, as `landmarks(image, box)` gives them.
 
     Returns
     -------
     dict
         `inter_eye_px`: distance of the eye centres in pixels of the photograph. `roll_deg`: angle of the eye line,
-        positive when the eye on the picture's right is lower. `yaw_proxy`: where the nose base lies between the eyes,
-        in eye distances from their middle along the eye line (0 frontal, positive: nose towards the picture's right).
-        `pitch_proxy`: how far it lies below the eye line, in eye distances (about 0.77 frontal; smaller when looking
-        up; the tip of the nose, with `five`, is less far). The proxies are for sorting and for spotting extremes; they
-        are no angles.
+        positive when the eye on the picture's right is lower. `yaw_proxy`: where the nose lies between the eyes, in eye
+        distances from their middle along the eye line (0 frontal, positive: nose towards the picture's right).
+        `pitch_proxy`: how far it lies below the eye line, in eye distances (frontal about 0.57 for the tip, 0.77 for
+        the base; smaller when looking up). The proxies are for sorting and for spotting extremes; they are no angles.
     """
     points = np.asarray(points, float)
-    left, right, nose = points[:3] if five else (points[2:4].mean(0), points[0:2].mean(0), points[4])
+    left, right, nose = (points[2:4].mean(0), points[0:2].mean(0), points[4]) if dlib else points[:3]
     along = right - left
     distance = float(np.hypot(*along))
     unit = along / max(distance, 1e-9)

@@ -12,12 +12,12 @@ DETECTORS = {"dlib-hog": DlibHog, "mtcnn": Mtcnn}
 _QUICK = {"dlib-hog": {"margin": 0, "full_size": False}, "mtcnn": {"further": False}}
 
 
-def load_detector(name="dlib-hog", *, quick=False, **parameters):
+def load_detector(name="mtcnn", *, quick=False, **parameters):
     """A detector by name.
 
     Parameters
     ----------
-    name : {"dlib-hog", "mtcnn"}, default="dlib-hog"
+    name : {"mtcnn", "dlib-hog"}, default="mtcnn"
         A key of `DETECTORS`.
     quick : bool, default=False
         Without the last, slow tries, as for the frames of a video: a face that one frame lacks stands in the next.

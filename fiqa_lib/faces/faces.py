@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .alignment import SIZE, align, five_points, from_arcface_crop, geometry, landmarks
-from .detection import DlibHog, centred_box, credible
+from .alignment import DLIB_POINTS, SIZE, align, from_arcface_crop, geometry, landmarks
+from .detection import centred_box, credible
+from .mtcnn import Mtcnn
 
 
 class Faces:
@@ -118,7 +119,7 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
     image : array (H, W, 3) uint8 RGB
         The photograph, as `images.read_image` gives it.
     detector : callable, default=None
-        image -> list of `Detection`. None: `DlibHog()`.
+        image -> list of `Detection`. None: `Mtcnn()`. Where it gives no landmarks, dlib's are found in its box.
     which : {"largest", "all"}, default="largest"
         The face with the largest box, or every face from the largest down; of the `credible` detections.
     fallback : {None, "centre"}, default=None
@@ -147,16 +148,16 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
         raise DataError(f"which must be 'largest' or 'all', not {which!r}")
     if fallback not in (None, "centre"):
         raise DataError(f"fallback must be None or 'centre', not {fallback!r}")
-    detections = credible((detector or DlibHog())(image))
+    detections = credible((detector or Mtcnn())(image))
     status = "ok"
     boxes = detections if which == "all" else detections[:1]
     if not boxes and fallback == "centre":
         boxes, status = [centred_box(image)], "fallback"
     crops, rows, names = [], [], []
     for number, box in enumerate(boxes, start=1):
-        five = box.landmarks is not None
-        points = box.landmarks if five else landmarks(image, box)
-        crops.append(align(image, points, target=five_points()) if five else align(image, points))
+        dlib = box.landmarks is None
+        points = landmarks(image, box) if dlib else box.landmarks
+        crops.append(align(image, points, target=DLIB_POINTS) if dlib else align(image, points))
         names.append(name if number == 1 else f"{name}#{number}")
         rows.append(
             {
@@ -167,7 +168,7 @@ def extract_faces(image, *, detector=None, which="largest", fallback=None, name=
                 "face_h": float(box.height),
                 "detector_score": float(box.score),
                 "n_faces": len(detections),
-                **geometry(points, five=five),
+                **geometry(points, dlib=dlib),
                 "photo_width": image.shape[1],
                 "photo_height": image.shape[0],
             }
@@ -191,7 +192,7 @@ def from_aligned(images, identities=None, names=None):
     Returns
     -------
     Faces
-        `alignment.from_arcface_crop` of each. The attributes are those of `extract_faces`, but nothing was measured:
+        `alignment.from_arcface_crop` of each; a recogniser of 112 pixels sees them to the last bit. The attributes are those of `extract_faces`, but nothing was measured:
         only `status` ("ok") and `n_faces` (1) are filled.
 
     Raises

@@ -18,13 +18,11 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from .alignment import SIZE, landmarks
+from .alignment import CANONICAL_BOX, SIZE, landmarks
 from .faces import crops_of
 
 WORKING_SIZE = 384
 """Side in pixels at which CAFI works: the crop is enlarged to it before landmarks, masks and pose."""
-CANONICAL_BOX = (46.0, 61.0, 100.0, 100.0)
-"""dlib's mean face box in the canonical crop (x, y, width, height in pixels): where landmarks are found."""
 FILLS = ("black", "grey", "blurred")
 """What may take the place of the background."""
 REGIONS = ("hull", "ellipse")

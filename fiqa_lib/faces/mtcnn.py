@@ -109,7 +109,7 @@ class Mtcnn:
 
     Parameters
     ----------
-    min_face : int, default=20
+    min_face : int, default=24
         Pixels of the smallest face, at the size that is searched.
     working_side : int, default=1000
         The longer side of the photograph in the first tries; larger ones are reduced.
@@ -119,7 +119,7 @@ class Mtcnn:
         Whether the further tries are made.
     """
 
-    def __init__(self, min_face=20, working_side=1000, thresholds=(0.6, 0.7, 0.7), further=True):
+    def __init__(self, min_face=24, working_side=1000, thresholds=(0.6, 0.7, 0.7), further=True):
         self.min_face, self.working_side = min_face, working_side
         self.thresholds, self.further = tuple(thresholds), further
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..cache import content_key
 from ..errors import DataError
-from ..faces import ARCFACE_EYES, ARCFACE_SIZE, CANONICAL_EYES, SIZE, crops_of, similarity_transform
+from ..faces import ARCFACE_SIZE, ARCFACE_TO_CANONICAL, SIZE, crops_of
 from . import similarity
 
 # --- crops -------------------------------------------------------------------------------------------------------
@@ -42,8 +42,8 @@ def seen_window(matrix, size):
 
 @functools.cache
 def arcface_matrix():
-    """The similarity (2, 3) that takes (x, y, 1) of the canonical crop to the ArcFace crop; its scale is 0.67."""
-    matrix = similarity_transform(CANONICAL_EYES, ARCFACE_EYES)
+    """Takes (x, y, 1) of the canonical crop to the ArcFace crop, (2, 3): its scale is 2/3."""
+    matrix = cv2.invertAffineTransform(ARCFACE_TO_CANONICAL)
     matrix.setflags(write=False)
     return matrix
 
@@ -89,7 +89,7 @@ def arcface_crop(images):
     Returns
     -------
     array (N, 112, 112, 3) uint8
-        RGB, with the eye centres at `ARCFACE_EYES`.
+        RGB, with the eye centres at the points of `ARCFACE_POINTS`.
     """
     return fixed_crop(images, arcface_matrix(), (ARCFACE_SIZE, ARCFACE_SIZE))
 
