@@ -102,7 +102,7 @@ def test_the_cluster_that_mixes_people_is_chosen_and_not_the_largest(small_world
     scorer = Recognizability(recogniser=recogniser, n_patches=None, distance=0.5).fit(faces)
     table = scorer.clusters_
     assert table["size"].max() == 20 and table.loc[table["chosen"], "size"].tolist() == [18]
-    assert scorer.centre_ @ truth > 0.99
+    assert scorer.centres_[0] @ truth > 0.99
     scores = scorer.score_samples(faces)
     assert scores[:120].min() > 0.8 and scores[120:].max() < 0.2
     assert scores[120:].max() < scorer.gamma_ <= scores[:120].min()
@@ -113,9 +113,14 @@ def test_several_mixed_clusters_count_together(small_world):
     faces, recogniser, truth = small_world
     rows = recogniser.rows.copy()
     rows[120::3] += 20 * np.eye(16)[12]  # one of three degraded faces of each person goes elsewhere
-    scorer = Recognizability(recogniser=Table(rows), n_patches=None, distance=0.5, min_people=4).fit(faces)
-    assert scorer.clusters_["chosen"].sum() == 2
-    np.testing.assert_allclose(scorer.centre_ @ centre_of(rows[120:]), 1, atol=1e-9)
+    settings = {"recogniser": Table(rows), "n_patches": None, "distance": 0.5}
+    one = Recognizability(**settings, nearest=False).fit(faces)
+    assert one.clusters_["chosen"].sum() == 2
+    np.testing.assert_allclose(one.centres_ @ centre_of(rows[120:]), [1], atol=1e-9)
+    nearest = Recognizability(**settings).fit(faces)
+    own = recognizability(rows, nearest.centres_[0]), recognizability(rows, nearest.centres_[1])
+    np.testing.assert_allclose(nearest.score_samples(faces), np.minimum(*own))
+    assert nearest.score_samples(faces)[120:].max() < 0.2 < one.score_samples(faces)[120:].max()
 
 
 def test_without_a_mixed_cluster_it_says_what_to_do(small_world):
@@ -131,7 +136,7 @@ def test_a_damaged_state_is_refused(small_world, tmp_path):
     again = Recognizability.load(path, recogniser=recogniser)
     assert again.gamma_ == scorer.gamma_ and again.distance_ == scorer.distance_
     pd.testing.assert_frame_equal(again.clusters_, scorer.clusters_)
-    scorer.centre_ = scorer.centre_ * 2
+    scorer.centres_ = scorer.centres_ * 2
     scorer.save(path)
     with pytest.raises(WeightsError, match=r"state\.npz.*length 1"):
         Recognizability.load(path, recogniser=recogniser)

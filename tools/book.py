@@ -29,6 +29,15 @@ TITLE = "Face image quality assessment"
 THUMBNAIL = (220, 150)  # pixels, at most
 
 
+FOLDED = """{%- extends 'basic/index.html.j2' -%}
+{% block codecell %}
+{%- if "tests" in cell.metadata.get("tags", []) -%}
+<details class="tests"><summary>What the tests hold this lesson to</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{% endblock codecell %}"""
+"""nbconvert's page, with the cells that only serve the tests folded."""
+
+
 class FormulaError(ValueError):
     """A formula that cannot be turned into MathML."""
 
@@ -107,7 +116,7 @@ def newest(path, executed=None):
 
 def render(page, navigation, up):
     """The HTML of one notebook with its navigation; `up` leads from the page to the folder of the book."""
-    exporter = _Exporter(template_name="basic", embed_images=True)
+    exporter = _Exporter(raw_template=FOLDED, template_name="basic", embed_images=True)
     try:
         body, _ = exporter.from_notebook_node(page.notebook, {"metadata": {"path": str(page.path.parent)}})
     except FormulaError as problem:

@@ -97,9 +97,17 @@ def centre_of(embeddings):
 
 
 def recognizability(embeddings, centre):
-    """e = min(1, 1 - <f_UI, f>), both of length 1 (the paper, section 2.2). (N, D) and (D,) -> (N,) in [0, 1]."""
-    cosines = normalize(np.asarray(embeddings, np.float64)) @ np.asarray(centre, np.float64)
-    return np.clip(1 - cosines, 0, 1)
+    """e = min(1, 1 - <f_UI, f>), both of length 1 (the paper, section 2.2): (N,) in [0, 1].
+
+    Parameters
+    ----------
+    embeddings : array (N, D)
+        Of faces, any length but 0.
+    centre : array (D,) or (K, D)
+        f_UI, of length 1. Of several, the nearest counts.
+    """
+    cosines = normalize(np.asarray(embeddings, np.float64)) @ np.atleast_2d(np.asarray(centre, np.float64)).T
+    return np.clip(1 - cosines.max(axis=1), 0, 1)
 
 
 # --- use of the score

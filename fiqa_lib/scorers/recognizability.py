@@ -29,13 +29,14 @@ class Recognizability(Scorer):
 
     A recogniser that can't tell who a face is doesn't scatter its embeddings: it puts faces of different people, and
     pictures without a face, into the same places. `fit` finds these by clustering embeddings of training people, of
-    severely degraded copies, and of non-faces. f_UI is the direction of their mean.
+    severely degraded copies, and of non-faces. The distance of a face from the nearest of them is its score.
 
     **Faithful** to Deng, Xiong, Wang, Xia and Soatto (arXiv 2106.04112): the score, normalised embeddings,
     hierarchical agglomerative clustering, the threshold `gamma_`, weighted pooling (`pool_template`). **Changed**:
     the paper clusters what a detector finds in photographs in the wild, and takes the largest cluster. Here copies of
     training people stand in for these, a few clusters are found instead of one, and the largest can be one person's;
-    so identities decide: every cluster counts in which people are mixed, whatever its size.
+    so identities decide: every cluster counts in which people are mixed, whatever its size, and each has a centre of
+    its own (`nearest`), which ranked other people's faces better than one direction for all (notebook 10).
     **Blind** (ORL training people, half of whom built it, dlib; clean faces get 0.086): to a colour cast of any
     severity, and to pose, uneven light, blur out of focus and low resolution of half severity, after which the mean is
     not lower. Full pose, low resolution and masks (0.072 to 0.076) stay nearer to clean faces than to noise (0.045).
@@ -49,8 +50,10 @@ class Recognizability(Scorer):
     distance : float, default=None
         Cosine distance at which the tree of clusters is cut. None: that below which 5% of the pairs of strangers
         among the clean training faces are, since it depends on the recogniser.
-    min_people : float, default=5
+    min_people : float, default=4
         A cluster is unrecognisable from this effective number of people on (`describe_clusters`).
+    nearest : bool, default=True
+        A centre for each such cluster, of which the nearest counts. False: one f_UI, the direction of all their members.
     n_patches : int or None, default=8
         Squares of each texture, beside the other `non_faces`. None: no non-faces at all.
     most : int, default=4000
@@ -62,8 +65,8 @@ class Recognizability(Scorer):
 
     Attributes
     ----------
-    centre_ : array (D,)
-        f_UI, of length 1.
+    centres_ : array (K, D)
+        f_UI of each chosen cluster, of length 1; one row without `nearest`.
     gamma_ : float
         The threshold: `calibrate` on the training people.
     distance_ : float
@@ -85,7 +88,8 @@ class Recognizability(Scorer):
         n_copies=8,
         severity=0.6,
         distance=None,
-        min_people=5,
+        min_people=4,
+        nearest=True,
         n_patches=8,
         most=4000,
         recogniser="dlib",
@@ -95,13 +99,14 @@ class Recognizability(Scorer):
         self.severity = severity
         self.distance = distance
         self.min_people = min_people
+        self.nearest = nearest
         self.n_patches = n_patches
         self.most = most
         self.recogniser = recogniser
         self.random_state = random_state
 
     def fit(self, faces, identities=None):
-        """Find f_UI and gamma.
+        """Find the centres and gamma.
 
         Parameters
         ----------
@@ -140,26 +145,28 @@ class Recognizability(Scorer):
                 "people or severer copies, raise distance, or lower min_people"
             )
         self.clusters_ = table
-        self.centre_ = centre_of(everything[table["chosen"].to_numpy()[labels]])
+        chosen = np.flatnonzero(table["chosen"])
+        groups = [[number] for number in chosen] if self.nearest else [chosen]
+        self.centres_ = np.stack([centre_of(everything[np.isin(labels, group)]) for group in groups])
         known = recognised(embeddings, faces.identities, photographs(faces), clean)
-        self.gamma_ = calibrate(recognizability(embeddings, self.centre_), known)
+        self.gamma_ = calibrate(recognizability(embeddings, self.centres_), known)
         return self
 
     def _score(self, images, faces):
-        return recognizability(as_recogniser(self.recogniser).embed(images), self.centre_)
+        return recognizability(as_recogniser(self.recogniser).embed(images), self.centres_)
 
     def accepts(self, faces):
         """Which faces are recognisable, e >= `gamma_`: (N,) bool."""
         return self.score_samples(faces) >= self.gamma_
 
     def get_state(self):
-        state = {"centre": self.centre_, "gamma": self.gamma_, "distance": self.distance_}
+        state = {"centres": self.centres_, "gamma": self.gamma_, "distance": self.distance_}
         return state | {f"clusters.{name}": column.to_numpy() for name, column in self.clusters_.items()}
 
     def set_state(self, arrays):
-        centre = arrays["centre"]
-        if centre.ndim != 1 or not np.isclose(np.linalg.norm(centre), 1):
-            raise ValueError(f"the centre must be a vector of length 1, got shape {centre.shape}")
-        self.centre_, self.gamma_, self.distance_ = centre, float(arrays["gamma"]), float(arrays["distance"])
+        centres = arrays["centres"]
+        if centres.ndim != 2 or not np.allclose(np.linalg.norm(centres, axis=1), 1):
+            raise ValueError(f"the centres must be vectors of length 1, got shape {centres.shape}")
+        self.centres_, self.gamma_, self.distance_ = centres, float(arrays["gamma"]), float(arrays["distance"])
         columns = {name.removeprefix("clusters."): c for name, c in arrays.items() if name.startswith("clusters.")}
         self.clusters_ = pd.DataFrame(columns)
