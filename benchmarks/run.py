@@ -42,6 +42,18 @@ def missed(table):
     return table[[ok is not None and not pd.isna(ok) and not ok for ok in table["ok"]]]
 
 
+def report(rows, measured=None):
+    """Print the rows of one benchmark; with `--write` the figures go to the table `measured` too."""
+    for row in rows:
+        verdict = {None: "", True: "ok", False: "MISSED"}[row.get("ok")]
+        print(f"{row['name']:78} {row['value']:10.5g} {row.get('unit', ''):13} {row.get('target', ''):9} {verdict}")
+    if measured is not None and "--write" in sys.argv:
+        table = (
+            pd.DataFrame(rows).reindex(columns=["name", "value", "unit", "target"]).fillna({"unit": "", "target": ""})
+        )
+        write_csv(table.assign(value=table["value"].map("{:.5g}".format)), measured)
+
+
 def _load(path):
     specification = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(specification)

@@ -80,11 +80,19 @@ def test_refuses_what_does_not_fit(three, change, message):
 
 
 def test_canonical_crop_holds_the_arcface_template():
-    assert f.EYE_DISTANCE == pytest.approx(52.55, abs=0.01)
-    template_eyes = np.array([[38.2946, 51.6963], [73.5318, 51.5014]])
-    matrix = f.similarity_transform(template_eyes, f.CANONICAL_EYES)
+    matrix = f.similarity_transform(f.ARCFACE_POINTS, f.CANONICAL_POINTS)
+    np.testing.assert_allclose(matrix, f.ARCFACE_TO_CANONICAL, atol=1e-9)
+    assert f.EYE_DISTANCE == pytest.approx(1.5 * np.hypot(*(f.ARCFACE_POINTS[1] - f.ARCFACE_POINTS[0])))
     corners = np.array([[0, 0, 1], [111, 0, 1], [0, 111, 1], [111, 111, 1]]) @ matrix.T
     assert corners.min() >= 0 and corners.max() <= f.SIZE - 1
+
+
+def test_canonical_crop_holds_the_chip_of_dlib():
+    row, column = f.CHIP_ORIGIN
+    assert 0 <= row <= f.SIZE - 150 and 0 <= column <= f.SIZE - 150
+    eyes = np.array([f.DLIB_POINTS[2:4].mean(0), f.DLIB_POINTS[0:2].mean(0)])
+    # whole pixels for the chip, and dlib's eye line is level where ArcFace's is tilted by 0.3 degrees
+    np.testing.assert_allclose(eyes[:, 0], f.CANONICAL_EYES[:, 0], atol=1)
 
 
 def test_similarity_transform_recovers_a_known_one_and_never_mirrors():
@@ -138,18 +146,25 @@ def test_align_averages_when_it_reduces():
 
 
 def test_geometry_of_a_drawn_face():
-    points = f.CANONICAL_POINTS
+    points = np.array([[60.0, 80], [120, 80], [90, 110], [68, 140], [112, 140]])
     g = f.geometry(points)
-    assert g["inter_eye_px"] == pytest.approx(f.EYE_DISTANCE)
-    assert abs(g["roll_deg"]) < 0.1 and abs(g["yaw_proxy"]) < 0.01
-    assert abs(f.geometry(f.DLIB_POINTS, dlib=True)["inter_eye_px"] / f.EYE_DISTANCE - 1) < 0.01
+    assert g == {"inter_eye_px": 60, "roll_deg": 0, "yaw_proxy": 0, "pitch_proxy": 0.5}
+    corners = np.array([[130.0, 80], [110, 80], [50, 80], [70, 80], [90, 110]])  # dlib's five of the same face
+    assert f.geometry(corners, dlib=True) == g
     angle = np.radians(20)
     turned = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     assert f.geometry(turned)["roll_deg"] == pytest.approx(20, abs=0.1)
     assert f.geometry(turned)["pitch_proxy"] == pytest.approx(g["pitch_proxy"])
     moved = points.copy()
     moved[2, 0] += 10
-    assert f.geometry(moved)["yaw_proxy"] == pytest.approx(10 / f.EYE_DISTANCE, abs=0.01)
+    assert f.geometry(moved)["yaw_proxy"] == pytest.approx(10 / 60)
+
+
+def test_the_templates_are_frontal_and_of_one_size():
+    arcface, dlib = f.geometry(f.CANONICAL_POINTS), f.geometry(f.DLIB_POINTS, dlib=True)
+    assert dlib["inter_eye_px"] == pytest.approx(arcface["inter_eye_px"], rel=0.01)
+    for g in (arcface, dlib):
+        assert abs(g["roll_deg"]) < 0.5 and abs(g["yaw_proxy"]) < 0.01
 
 
 # --- detection

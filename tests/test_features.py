@@ -7,7 +7,7 @@ from skimage.feature import hog, local_binary_pattern
 
 from fiqa_lib import features
 from fiqa_lib.errors import DataError
-from fiqa_lib.faces import CANONICAL_EYES, SIZE
+from fiqa_lib.faces import CANONICAL_EYES, CHIP_ORIGIN, SIZE
 from fiqa_lib.features import FEATURES, Gist, Hog, LbpCodes, LbpHistogram, extract, gabor_bank, gist, prefilter
 from fiqa_lib.transforms import canonical_eyes
 
@@ -34,8 +34,7 @@ def test_aligned_face_is_the_chip_at_two_thirds():
     place[0, ..., 0], place[0, ..., 1] = np.arange(SIZE), np.arange(SIZE)[:, None]
     found = features.aligned_face(place)
     assert found.shape == (1, 100, 100, 3)
-    x = 21 + (np.arange(100) + 0.5) * 1.5 - 0.5
-    y = 36 + (np.arange(100) + 0.5) * 1.5 - 0.5
+    y, x = (start + (np.arange(100) + 0.5) * 1.5 - 0.5 for start in CHIP_ORIGIN)
     np.testing.assert_allclose(found[0, ..., 0], np.tile(x, (100, 1)), atol=0.51)
     np.testing.assert_allclose(found[0, ..., 1], np.tile(y[:, None], (1, 100)), atol=0.51)
     eyes = CANONICAL_EYES @ features.aligned_matrix()[:, :2].T + features.aligned_matrix()[:, 2]

@@ -19,7 +19,7 @@ from fiqa_lib.data import load_files, pair_sets
 from fiqa_lib.data import published as p
 from fiqa_lib.data.layouts import PAGES
 from fiqa_lib.errors import DataError, FiqaError, ImageError
-from fiqa_lib.faces import ARCFACE_POINTS, CANONICAL_POINTS, Detection
+from fiqa_lib.faces import ARCFACE_POINTS, CANONICAL_POINTS, Detection, Mtcnn
 from fiqa_lib.recognition.base import arcface_crop
 from fiqa_lib.weights import packaged_files
 
@@ -216,7 +216,7 @@ def test_central_face_is_the_one_in_the_middle():
     assert pair_sets.CentralFace(lambda _: boxes)(image) == [boxes[1]]
     assert pair_sets.CentralFace(lambda _: boxes[:1])(image) == [boxes[0]]
     assert pair_sets.CentralFace(lambda _: [Detection(0, 0, 40, 40, 9.0)])(image) == []
-    assert repr(pair_sets.CentralFace()).startswith("CentralFace(DlibHog(")
+    assert repr(pair_sets.CentralFace()) == f"CentralFace({Mtcnn()!r})"
 
 
 def test_the_face_in_the_middle_is_found_by_default(lfw, monkeypatch):

@@ -4,12 +4,15 @@ import torch
 
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.evaluation import fnmr_at_fmr
+from fiqa_lib.faces import CHIP_ORIGIN
 from fiqa_lib.recognition import DlibResNet
 from fiqa_lib.recognition.dlib_resnet import read_dat
 from fiqa_lib.recognition.similarity import all_pairs
 from fiqa_lib.weights import packaged_file
 
 WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
+ROW, COLUMN = CHIP_ORIGIN
+CHIP = np.s_[ROW : ROW + 150, COLUMN : COLUMN + 150]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def test_same_numbers_as_dlib(orl, dlib_resnet, weights):
 
     faces = orl[::50]
     network = dlib.face_recognition_model_v1(str(weights))
-    chips = np.ascontiguousarray(faces.images[:, 39:189, 22:172])
+    chips = np.ascontiguousarray(faces.images[:, *CHIP])
     expected = np.array([network.compute_face_descriptor(chip) for chip in chips])
     assert np.abs(dlib_resnet.embed(faces) - expected).max() < 1e-5
 
@@ -76,7 +79,7 @@ def test_gradients_reach_the_input(orl, dlib_resnet):
 
 
 def test_normalise_is_preprocess(orl, dlib_resnet):
-    chips = torch.from_numpy(orl.images[:2, 39:189, 22:172].copy()).permute(0, 3, 1, 2).float()
+    chips = torch.from_numpy(orl.images[:2, *CHIP].copy()).permute(0, 3, 1, 2).float()
     torch.testing.assert_close(dlib_resnet.normalise(chips), dlib_resnet.preprocess(orl[:2]))
 
 

@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 
 from fiqa_lib import weights
 from fiqa_lib.errors import DataError
-from fiqa_lib.faces import Faces
+from fiqa_lib.faces import CHIP_ORIGIN, Faces
 from fiqa_lib.networks import faceqgen_training, unet_gan
 from fiqa_lib.networks.faceqgen_training import GanTraining, choose_targets
 from fiqa_lib.networks.restorer import MEASURES, Restorer, health
@@ -21,6 +21,7 @@ from fiqa_lib.networks.unet_gan import Discriminator, Generator, as_images, lumi
 from fiqa_lib.transforms import degrade
 
 TINY = {"size": 32, "width": 8, "n_copies": 1, "n_own": 2, "n_steps": 8, "n_identity": 2, "n_snapshots": 1}
+ROW, COLUMN = CHIP_ORIGIN
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def same_weights(one, other):
 def test_luminance_is_the_window_shrunk(orl):
     found = luminance(orl.images[:3], 64)
     assert found.shape == (3, 64, 64) and found.dtype == np.float32
-    grey = cv2.cvtColor(orl.images[1][39:189, 22:172], cv2.COLOR_RGB2GRAY).astype(float) / 255
+    grey = cv2.cvtColor(orl.images[1][ROW : ROW + 150, COLUMN : COLUMN + 150], cv2.COLOR_RGB2GRAY).astype(float) / 255
     assert found[1].mean() == pytest.approx(grey.mean(), abs=1e-3)
     assert np.abs(cv2.resize(found[1], (150, 150)) - grey).mean() < 0.03
 
@@ -57,8 +58,8 @@ def test_canonical_puts_the_window_back_and_repeats_the_border(orl):
     back = as_images(small)
     assert back.shape == (2, 192, 192, 3) and back.dtype == np.uint8
     np.testing.assert_allclose(luminance(back, 64), small, atol=0.12)
-    np.testing.assert_array_equal(back[:, 0], back[:, 36])
-    np.testing.assert_array_equal(back[:, :, 0], back[:, :, 21])
+    np.testing.assert_array_equal(back[:, 0], back[:, ROW])
+    np.testing.assert_array_equal(back[:, :, 0], back[:, :, COLUMN])
 
 
 def test_embeddings_are_those_of_the_recogniser_and_have_gradients(orl, dlib_resnet):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fiqa_lib.errors import DataError
-from fiqa_lib.faces import EYE_DISTANCE
+from fiqa_lib.faces import EYE_DISTANCE, SIZE
 from fiqa_lib.recognition.base import seen_window
 from fiqa_lib.recognition.similarity import cosine
 from fiqa_lib.scorers.stability import PerturbationStability
@@ -59,7 +59,9 @@ def test_a_frame_stands_where_the_recogniser_looks(orl, dlib_resnet):
     assert (scores < 0.9999).all()
     moved = perturb(orl[:4], "structured-occlusion", width=0.1, window=dlib_resnet.window)
     np.testing.assert_allclose(scores, cosine(dlib_resnet.embed(orl[:4]), dlib_resnet.embed(moved)), atol=1e-6)
-    outside = perturb(orl[:4], "structured-occlusion", width=0.1)
+    top, left, bottom, right = dlib_resnet.window
+    spare = min(top, left, SIZE - bottom, SIZE - right) / EYE_DISTANCE
+    outside = perturb(orl[:4], "structured-occlusion", width=spare)
     assert (cosine(dlib_resnet.embed(orl[:4]), dlib_resnet.embed(outside)) > 0.9999).all()
     given = {"width": 0.1, "window": (0, 0, 192, 192)}
     own = PerturbationStability("structured-occlusion", settings=given).score_samples(orl[:4])

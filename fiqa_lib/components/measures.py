@@ -54,7 +54,6 @@ _LINEAR = to_linear(np.arange(256)).astype(np.float64)
 
 _LIDS = ((37, 41), (38, 40)), ((43, 47), (44, 46))
 _INNER_LIPS = (61, 67), (62, 66), (63, 65)
-_FIVE = (45, 42, 36, 39, 33)  # the points of dlib's 5-point model, from which the canonical crop is aligned
 _BLOCKS_SIDE = 512  # JPEG blocks are looked for in a square of at most this side, in pixels
 
 
@@ -117,11 +116,15 @@ class Portrait:
         except DataError:
             return None
 
+    @property
+    def five(self):
+        """Eyes, tip of the nose and mouth corners, (5, 2): from them the canonical crop is aligned."""
+        return np.vstack([self.eyes, self.points[[30, 48, 54]]])
+
     @cached_property
     def to_aligned(self):
         """The similarity (2, 3) from the photograph to the standard's aligned face."""
-        five = np.vstack([self.eyes, self.points[[30, 48, 54]]])
-        return similarity_transform(five, _ALIGNED_POINTS)
+        return similarity_transform(self.five, _ALIGNED_POINTS)
 
     def cut(self, matrix, width, height):
         """A part of the photograph.
@@ -371,7 +374,7 @@ _MEASURES = {
     "HeadPoseYaw": _pose_angle("yaw"),
     "HeadPosePitch": _pose_angle("pitch"),
     "HeadPoseRoll": _pose_angle("roll"),
-    "BlurEffect": lambda p: blur(align(p.image, p.points[list(_FIVE)])),
+    "BlurEffect": lambda p: blur(align(p.image, p.five)),
     "BlockEffect": _blocks_of_photograph,
     "BackgroundEdges": _edges_of_background,
 }

@@ -148,7 +148,7 @@ def load_cplfw(folder, *, variant=None, images="pairs", strict=False, **options)
 
     Two lines of `pairs_CPLFW.txt` make a pair, each "image label": 1 mated, 0 non-mated. The file has 10 x 300 of each
     kind; whether it changes between kinds at each fold (then that is the fold here) or once (then each kind is cut into
-    10 equal parts) could not be verified, and both are read. Images of full profile defeat dlib's detector: see
+    10 equal parts) could not be verified, and both are read. Some images of full profile are not found: see
     `PairSet.dropped`.
 
     Parameters and result as in `load_xqlfw`, without `author_score`.
@@ -196,9 +196,9 @@ def _read_xqlfw_scores(path):
 def load_cfp(folder, protocol="FP", *, images="pairs", strict=False, **options):
     """Celebrities in Frontal-Profile (Sengupta et al. 2016): 500 people, each 10 frontal and 4 profile images.
 
-    10 folds of 350 mated and 350 non-mated pairs, see `read_cfp_pairs`; 7,000 images for FP, 5,000 for FF. dlib's
-    detector misses most images of full profile: on FP, give a detector that finds them, `fallback="centre"`, or use the
-    set's InsightFace file with `load_bin`.
+    10 folds of 350 mated and 350 non-mated pairs, see `read_cfp_pairs`; 7,000 images for FP, 5,000 for FF. On
+    FP some images of full profile are not found: give another detector, `fallback="centre"`, or use the set's
+    InsightFace file with `load_bin`.
 
     Parameters
     ----------

@@ -197,7 +197,9 @@ def _two_to_three(rows):
     """(2n, ...) int16 in 0..255 -> (3n, ...): even rows stay, each odd row becomes two rows with that mean."""
     even, odd = rows[0::2], rows[1::2]
     after = np.concatenate([even[1:], odd[-1:]])
-    step = np.clip(np.rint((after - even) / 6).astype(np.int16), np.maximum(-odd, odd - 255), np.minimum(odd, 255 - odd))
+    step = np.clip(
+        np.rint((after - even) / 6).astype(np.int16), np.maximum(-odd, odd - 255), np.minimum(odd, 255 - odd)
+    )
     return np.stack([even, odd - step, odd + step], 1).reshape(-1, *rows.shape[1:])
 
 

@@ -192,8 +192,8 @@ def from_aligned(images, identities=None, names=None):
     Returns
     -------
     Faces
-        `alignment.from_arcface_crop` of each; a recogniser of 112 pixels sees them to the last bit. The attributes are those of `extract_faces`, but nothing was measured:
-        only `status` ("ok") and `n_faces` (1) are filled.
+        `alignment.from_arcface_crop` of each; a recogniser of 112 pixels sees them to the last bit. The attributes are
+        those of `extract_faces`, but nothing was measured: only `status` ("ok") and `n_faces` (1) are filled.
 
     Raises
     ------

@@ -36,9 +36,12 @@ STUDY_EYES = 35.24
 """Eye distance of the study's aligned 112x112 faces, in pixels."""
 STUDY_SIDE = 112
 """Side of these faces, in pixels."""
-DOT_LEFT = 0.4585
-"""Share of the squared change by one-pixel dots of the canonical crop that is left at 112 pixels: about (2/3)^2, since
-bilinear sampling spreads a dot over its neighbours."""
+DOT_LEFT = 0.75**2
+"""Share of the mean squared change by one-pixel dots of the canonical crop that is left at 112 pixels.
+
+Along each axis three pixels become two: the first is copied, and the second is the mean of the other two. A dot keeps 1
+of its squared change there or 1/4, that is (1 + 1/4 + 1/4) / 2 = 3/4 per pixel.
+"""
 
 CENTRE = CANONICAL_EYES.mean(0)
 
