@@ -48,7 +48,7 @@ N_CALIBRATED = 5
 COLUMNS = (
     "method network verifier same_model limit oracle_scaled low high normalised oracle_normalised starting_error "
     "difference difference_low difference_high p_holm verdict n_people n_mated n_impostor not_enrolled n_missing "
-    "learns ms_per_face status reason"
+    "learns n_learned ms_per_face status reason"
 ).split()
 
 
@@ -101,7 +101,7 @@ class Entry(NamedTuple):
 # ------------------------------------------------------------------------------------------------------------ material
 
 
-def lfw_material(folder=None, role="report", *, learn_faces=LEARN_FACES, **reading):
+def lfw_material(folder=None, role="report", *, learn_faces=LEARN_FACES, train=None, **reading):
     """LFW's people of a role, with faces of its learn people to learn from.
 
     Parameters
@@ -112,6 +112,8 @@ def lfw_material(folder=None, role="report", *, learn_faces=LEARN_FACES, **readi
         Who is judged.
     learn_faces : int, default=1000
         The most faces to learn from.
+    train : Faces, default=None
+        What an earlier call loaded to learn from; None loads them.
     **reading
         As for `load_lfw_people`: `detector`, `n_jobs`, `progress`, `per_person` and so on.
 
@@ -119,9 +121,10 @@ def lfw_material(folder=None, role="report", *, learn_faces=LEARN_FACES, **readi
     -------
     Material
     """
-    learned = load_lfw_people(folder, "learn", **reading)
-    train = learned.faces[_some_faces(learned.faces, learn_faces)]
-    del learned
+    if train is None:
+        learned = load_lfw_people(folder, "learn", **reading).faces
+        train = learned[_some_faces(learned, learn_faces)]
+        del learned
     given = load_lfw_people(folder, role, **reading)
     a, b, mated = given.pairs
     needed = np.isin(np.arange(len(given.names)), np.concatenate([a[mated], b[mated]]))
@@ -291,7 +294,14 @@ def _score_group(material, group):
 def _score_entry(material, entry):
     cls, values = SCORERS[entry.method], None
     row = {"method": entry.method, "network": entry.network, "label": entry.label, "learns": cls.learns}
-    row |= {"made_of": entry.network, "ms_per_face": np.nan, "n_missing": 0, "status": "ok", "reason": ""}
+    row |= {
+        "n_learned": len(material.train) if cls.learns else 0,
+        "made_of": entry.network,
+        "ms_per_face": np.nan,
+        "n_missing": 0,
+        "status": "ok",
+        "reason": "",
+    }
     if cls.needs_weights:
         return row | {"status": "left out", "reason": f"needs the user's weights of {cls.needs_weights}"}, None
     try:
@@ -369,7 +379,7 @@ def _table(judged, scored, material, own):
     ]
     beside = judged.support.set_index("network")[["people", "n_mated", "n_impostor", "not_enrolled"]]
     numbers = numbers.join(beside.rename(columns={"people": "n_people"}), on="verifier")
-    chance = {"method": "random", "network": "", "label": "random", "status": "ok", "reason": ""}
+    chance = {"method": "random", "network": "", "label": "random", "learns": False, "status": "ok", "reason": ""}
     rows = pd.concat([scored.rows, pd.DataFrame([chance])], ignore_index=True)
     merged = rows.merge(numbers, on="label", how="left").astype({"reason": str})
     merged = merged.sort_values(["verifier", "limit", "oracle_scaled"], kind="stable", ignore_index=True)
@@ -509,7 +519,7 @@ def make_lfw(folder, out, *, methods=None, draws=protocol.DRAWS, jobs=1, say=Non
     scored = run(material, entries(methods, list(recognisers)), jobs=jobs, say=say)
     made = tables(material, scored, similarity, draws=draws, jobs=jobs)
     labels = _to_calibrate(made["table"], scored)
-    chosen = lfw_material(folder, "choose", n_jobs=jobs, **reading)
+    chosen = lfw_material(folder, "choose", train=material.train, n_jobs=jobs, **reading)
     groups = [[e for e in group if e.label in labels] for group in entries(methods, list(recognisers))]
     on_choose = run(chosen, [group for group in groups if group], jobs=jobs, say=say)
     sides = (chosen, on_choose.scores), (material, scored.scores)
