@@ -426,7 +426,18 @@ def sdd_labels(arguments):
 # ---------------------------------------------------------------------------------------------------------- benchmark
 
 BENCHMARK = (
-    option("--data", "bundled, or a folder of person/photograph.jpg", default="bundled", metavar="FOLDER"),
+    option(
+        "--data",
+        "bundled, or a folder of person/photograph.jpg; by the protocol, with both networks: orl-d, lfw",
+        default="bundled",
+        metavar="FOLDER",
+    ),
+    option(
+        "--lfw",
+        "where LFW is, for --data lfw (default: the variable FIQA_LFW, then scikit-learn's download)",
+        type=Path,
+        metavar="FOLDER",
+    ),
     option("--pairs", **PAIRS),
     option("--groups", "CSV with identity,group or name,group: also report by group", type=Path),
     option(
@@ -439,19 +450,26 @@ BENCHMARK = (
     option("--copies", "degraded copies of each photograph, without --pairs", type=natural, default=3),
     FMR,
     option("--limit", "discard share of ranks and differences", type=share, default=0.2),
-    option("--draws", "bootstrap draws over people", type=positive, default=300),
+    option("--draws", "bootstrap draws over people (default: 300; orl-d and lfw: 2000)", type=positive),
     option("--seed", "seed of the split, the degraded copies and the draws (default: 0)", type=natural, default=0),
-    option("--out", "folder for the tables benchmark_*.csv", type=Path, required=True, metavar="DIR"),
+    JOBS,
+    option("--out", "folder for the tables", type=Path, required=True, metavar="DIR"),
 )
+PROTOCOLS = ("orl-d", "lfw")
+"""What --data calls the benchmarks of the protocol."""
 BENCHMARK_EPILOG = (
     "Learners are fitted on people who are in no pair. Scores are kept in the cache as they are made: a run that was "
     "interrupted goes on when the same command is given again. Exit status 1 when a method failed; the others are in "
-    "the tables all the same."
+    "the tables all the same. --data orl-d and --data lfw judge by the protocol of the course: every method with each "
+    "network that it takes, verified by dlib's network and MobileFaceNet, on people whom no method saw; methods that "
+    "cannot run are rows with their reason. A folder that is called lfw is ./lfw."
 )
 
 
 def benchmark(arguments):
-    """All methods on the same pairs; see `benchmark.run` and `benchmark.tables`."""
+    """All methods on the same pairs; see `benchmark.run` and `benchmark.tables`, or `protocol_tables`."""
+    if arguments.data in PROTOCOLS:
+        return _benchmark_by_protocol(arguments)
     from .apps import benchmark as bench
     from .recognition import load_recogniser
 
@@ -471,7 +489,7 @@ def benchmark(arguments):
     )
     results = bench.run(given, arguments.methods, recogniser=recogniser, say=_print_method)
     similarity = bench.similarities(given, recogniser)
-    options = {"fmr": arguments.fmr, "limit": arguments.limit, "n_draws": arguments.draws}
+    options = {"fmr": arguments.fmr, "limit": arguments.limit, "n_draws": arguments.draws or 300}
     made = bench.tables(given, results, similarity, random_state=arguments.seed, **options)
     bench.write(made, arguments.out)
     areas = made["areas"].query("limit == @arguments.limit").sort_values("pauc")
@@ -484,6 +502,29 @@ def benchmark(arguments):
         print(f"error: {name}: {reason}", file=sys.stderr)
     print(f"{len(results.scores)} methods, {len(failed)} failed. Written: {arguments.out}")
     return int(len(failed) > 0)
+
+
+def _benchmark_by_protocol(arguments):
+    from .apps import protocol_tables
+    from .data import lfw_folders
+
+    fixed = [name for name in ("pairs", "groups", "recogniser", "weights") if getattr(arguments, name)]
+    if fixed:
+        raise DataError(f"--data {arguments.data} has people, pairs and networks of its own; leave --{fixed[0]} out")
+    options = {"methods": arguments.methods, "jobs": arguments.jobs, "say": _say}
+    if arguments.draws:
+        options["draws"] = arguments.draws
+    if arguments.data == "lfw":
+        folder = arguments.lfw or os.environ.get("FIQA_LFW") or None
+        try:
+            lfw_folders(folder)
+        except DataError as error:
+            raise DataError(f"{error}; --lfw FOLDER or the variable FIQA_LFW says where LFW is") from error
+        made = protocol_tables.make_lfw(folder, arguments.out, detector=_reading(arguments)["detector"], **options)
+    else:
+        made = protocol_tables.make_orl(arguments.out, **options)
+    print(protocol_tables.summary(made["table"]))
+    print(f"Written: {arguments.out}")
 
 
 def _print_method(name, status, reason):

@@ -34,7 +34,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "fiqa_lib"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "fiqa_lib", "data"):
         (source / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
     subprocess.run([*command, "-w", str(folder), str(source)], check=True, capture_output=True)
@@ -76,6 +76,9 @@ def test_the_wheel_asks_for_what_the_library_imports_and_extras_for_the_rest(whe
     assert "fiqa = fiqa_lib.cli:main" in entry
     assert all(n.startswith(("fiqa_lib/", "fiqa_lib-")) for n in names)
     assert f"Version: {fq.__version__}" in metadata
+    committed = sorted((ROOT / "data" / "results").glob("*/*.csv"))
+    shipped = {name.partition("/data/share/fiqa_lib/")[2] for name in names if "/data/share/" in name}
+    assert committed and {f"results/{file.parent.name}/{file.name}" for file in committed} <= shipped
 
 
 def test_the_command(clean, tmp_path):

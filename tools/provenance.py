@@ -50,7 +50,7 @@ def library_names(path, notebook):
 
 def stale_stamps(root=ROOT):
     """Committed tables and weights whose code has changed since: a list of sentences."""
-    stamps = sorted(Path(root, "data").glob("*/*made_from.json"))
+    stamps = sorted(file for at in ("*", "results/*") for file in Path(root, "data").glob(f"{at}/*made_from.json"))
     return [reason for stamp in stamps if (reason := cache.stale_stamp(stamp, root))]
 
 
@@ -69,6 +69,8 @@ def _data_files(notebook, root):
     text = "\n".join(cell.source for cell in catalogue.code_cells(notebook))
     for folder in TABLES:
         files += [file for file in (root / folder).glob("*") if file.name in text]
+    if re.search(r"\bresults\.(row|table)\(", text):  # of `fiqa_lib.data.results`
+        files += (root / "data" / "results").glob("*/*.csv")
     return [file for file in files if file.is_file()]
 
 

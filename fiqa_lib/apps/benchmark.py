@@ -444,7 +444,7 @@ def _setting(given, similarity, recognisers, fmr):
 
 def _score_table(faces, scores):
     about = faces.attributes[["kind", "severity"]].reset_index(drop=True)
-    return pd.DataFrame({"name": faces.names, "identity": faces.identities}).join([about, _short(pd.DataFrame(scores))])
+    return pd.DataFrame({"name": faces.names, "identity": faces.identities}).join([about, short(pd.DataFrame(scores))])
 
 
 def strengths(given, scores, similarity, *, fmr=1e-3, limit=0.2):
@@ -547,9 +547,10 @@ def write(made, folder):
     """
     folder = Path(folder)
     with locked(folder / f"{PREFIX}tables", wait=60):  # two runs must not leave half of each other's tables
-        return [write_csv(_short(table), folder / f"{PREFIX}{name}.csv") for name, table in made.items()]
+        return [write_csv(short(table), folder / f"{PREFIX}{name}.csv") for name, table in made.items()]
 
 
-def _short(table):
+def short(table):
+    """The table with numbers of six digits, so that a repeated run on the same machine leaves the same bytes."""
     numbers = table.select_dtypes("float").columns
     return table.assign(**{name: [float(f"{v:.6g}") for v in table[name]] for name in numbers})

@@ -52,11 +52,12 @@ def lfw_roles(names):
         "learn", "choose" or "report".
     """
     upto = np.cumsum(SHARES)[:-1]
-    places = [_hash(f"fiqa_lib, role in LFW: {name}") / 2**64 for name in names]
+    places = [hash_of(f"fiqa_lib, role in LFW: {name}") / 2**64 for name in names]
     return np.array(ROLES)[np.searchsorted(upto, places, side="right")]
 
 
-def _hash(text):
+def hash_of(text):
+    """A number of 64 bits that follows from a text alone."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
@@ -181,7 +182,7 @@ def people_pairs(names, people, *, per_person=PER_PERSON, max_impostor=MAX_IMPOS
         raise DataError("a photograph stands in the list twice; its pairs could not be told apart")
     mated = [_mated_pairs(person, order[people[order] == person], names, per_person) for person in _repeated(people)]
     mated = np.concatenate([np.empty((2, 0), int), *mated], axis=1)
-    seed = _hash("\n".join(["fiqa_lib, impostor pairs", *names[order]]))
+    seed = hash_of("\n".join(["fiqa_lib, impostor pairs", *names[order]]))
     drawn = pair_indices(people[order], max_mated=0, max_impostor=max_impostor, random_state=seed)
     both = np.sort(np.concatenate([mated, [order[drawn.index_a], order[drawn.index_b]]], axis=1), axis=0)
     return PairIndices(both[0], both[1], np.arange(both.shape[1]) < mated.shape[1])
@@ -196,7 +197,7 @@ def _mated_pairs(person, rows, names, most):
     """(2, P) rows of one person's pairs; if there are too many, those that a generator seeded by the names draws."""
     a, b = np.triu_indices(len(rows), 1)
     if most is not None and len(a) > most:
-        rng = np.random.default_rng(_hash("\n".join([f"fiqa_lib, mated pairs of {person}", *names[rows]])))
+        rng = np.random.default_rng(hash_of("\n".join([f"fiqa_lib, mated pairs of {person}", *names[rows]])))
         kept = np.sort(rng.choice(len(a), int(most), replace=False))
         a, b = a[kept], b[kept]
     return np.stack([rows[a], rows[b]])
