@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from test_arrays import WRONG
 
 from fiqa_lib.apps.labelling import label_files
 from fiqa_lib.apps.labelling_run import Run
 from fiqa_lib.cli import main, parser
+from fiqa_lib.data.arrays import read_npy
 from fiqa_lib.data.score_files import read_scores
 from fiqa_lib.errors import DataError
 from fiqa_lib.labels import sdd_labels, sdd_labels_exact
@@ -215,6 +217,27 @@ def test_wrong_input_is_named(small, change, word):
     with pytest.raises(DataError, match=word):
         labelled(folder, restart=True, **change)
     assert not (folder / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_is_no_array_costs_its_own_row_or_is_named(small, name):
+    folder, names, embeddings = small
+    content = WRONG[name][0]
+    written_out(folder / "emb", names, embeddings)
+    (folder / "emb" / f"{names[2]}.npy").write_bytes(content)
+    table = labelled(folder, features=None, feature_root=folder / "emb", load_feature=True)
+    assert table["status"].iloc[2] == "corrupt" and f"{names[2]}.npy" in table["reason"].iloc[2]
+    assert (table["status"] == "corrupt").sum() == 1
+    (folder / "wrong.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"wrong\.npy"):
+        labelled(folder, features=folder / "wrong.npy", restart=True)
+
+
+def test_a_pipe_is_not_waited_for(small):
+    folder, names, _ = small
+    os.mkfifo(folder / "pipe.npy")
+    with pytest.raises(DataError, match="no regular file"):
+        read_npy(folder / "pipe.npy")
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(small):
