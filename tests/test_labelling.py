@@ -285,6 +285,15 @@ def test_embeddings_are_made_from_images_and_kept(photographs, dlib_resnet, orl)
     np.testing.assert_array_equal(plain["label"], made["label"])
 
 
+def test_a_reason_with_a_name_that_is_no_text_is_written(photographs):
+    odd = os.fsdecode(b"odd\xff\xfe.png")
+    (photographs / "images" / "s2" / odd).write_bytes(b"not a picture")
+    label_files(photographs / "out.csv", image_root=photographs / "images", process_num=1)
+    table = pd.read_csv(photographs / "out.csv", keep_default_na=False)
+    (row,) = table[table["name"].str.startswith("s2/odd")].to_dict("records")
+    assert row["status"] == "corrupt" and "odd\\udcff\\udcfe.png" in row["reason"]
+
+
 def test_load_feature_takes_a_word_as_the_program_it_is_named_after(small, capsys):
     folder, names, embeddings = small
     written_out(folder / "emb", names, embeddings)

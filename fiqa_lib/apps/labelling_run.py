@@ -34,6 +34,7 @@ from ..cache import content_key
 from ..data.arrays import read_npy
 from ..data.tables import read_lines
 from ..errors import DataError
+from ..faces.images import printable
 from ..files import spreadsheet_cell, whole_file
 from ..labels.sdd import OK, SINGLETON, between, in_order, scale_limits
 from ..labels.sdd_distances import EXACT_ROWS, UNIT, Index, exact_distances, unit_distances, usable_rows
@@ -381,7 +382,7 @@ class Run:
             counts[status] += 1
             if status != OK:
                 firsts.setdefault(status, (name, reason))
-            name, person, reason = map(spreadsheet_cell, (name, self.job.person(name), reason))
+            name, person, reason = map(spreadsheet_cell, (name, self.job.person(name), printable(reason)))
             yield name, person, status, *values.split(","), reason
 
 
