@@ -16,11 +16,12 @@ CRASHED = 70
 
 
 class Ended(NamedTuple):
-    """How a run ended: exit status (minus a signal), what it said, seconds and megabytes."""
+    """How a run ended: exit status (minus a signal), what it said, seconds by the clock and of work, megabytes."""
 
     status: int
     said: str
     seconds: float
+    work: float
     megabytes: float
 
     @property
@@ -71,7 +72,8 @@ class Running:
         said = self.log.read_text(errors="replace")
         self.log.unlink()
         seconds = time.monotonic() - self.start
-        return Ended(os.waitstatus_to_exitcode(status), said, seconds, usage.ru_maxrss / 1024)
+        work = usage.ru_utime + usage.ru_stime
+        return Ended(os.waitstatus_to_exitcode(status), said, seconds, work, usage.ru_maxrss / 1024)
 
 
 def run(*arguments, **options):
