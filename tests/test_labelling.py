@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from test_arrays import WRONG
 
 from fiqa_lib.apps.labelling import label_files
 from fiqa_lib.apps.labelling_run import Run
 from fiqa_lib.cli import main, parser
+from fiqa_lib.data.arrays import read_npy
 from fiqa_lib.data.score_files import read_scores
 from fiqa_lib.errors import DataError
 from fiqa_lib.labels import sdd_labels, sdd_labels_exact
@@ -217,6 +219,27 @@ def test_wrong_input_is_named(small, change, word):
     assert not (folder / "out.csv").exists()
 
 
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_is_no_array_costs_its_own_row_or_is_named(small, name):
+    folder, names, embeddings = small
+    content = WRONG[name][0]
+    written_out(folder / "emb", names, embeddings)
+    (folder / "emb" / f"{names[2]}.npy").write_bytes(content)
+    table = labelled(folder, features=None, feature_root=folder / "emb", load_feature=True)
+    assert table["status"].iloc[2] == "corrupt" and f"{names[2]}.npy" in table["reason"].iloc[2]
+    assert (table["status"] == "corrupt").sum() == 1
+    (folder / "wrong.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"wrong\.npy"):
+        labelled(folder, features=folder / "wrong.npy", restart=True)
+
+
+def test_a_pipe_is_not_waited_for(small):
+    folder, names, _ = small
+    os.mkfifo(folder / "pipe.npy")
+    with pytest.raises(DataError, match="no regular file"):
+        read_npy(folder / "pipe.npy")
+
+
 def test_a_name_that_leads_out_of_the_folder_is_refused(small):
     folder, names, embeddings = small
     written_out(folder / "emb", names, embeddings)
@@ -260,6 +283,15 @@ def test_embeddings_are_made_from_images_and_kept(photographs, dlib_resnet, orl)
     # and without a folder for them
     plain = labelled(folder, "plain.csv", image_list_file=None, features=None, image_root=folder / "images")
     np.testing.assert_array_equal(plain["label"], made["label"])
+
+
+def test_a_reason_with_a_name_that_is_no_text_is_written(photographs):
+    odd = os.fsdecode(b"odd\xff\xfe.png")
+    (photographs / "images" / "s2" / odd).write_bytes(b"not a picture")
+    label_files(photographs / "out.csv", image_root=photographs / "images", process_num=1)
+    table = pd.read_csv(photographs / "out.csv", keep_default_na=False)
+    (row,) = table[table["name"].str.startswith("s2/odd")].to_dict("records")
+    assert row["status"] == "corrupt" and "odd\\udcff\\udcfe.png" in row["reason"]
 
 
 def test_load_feature_takes_a_word_as_the_program_it_is_named_after(small, capsys):

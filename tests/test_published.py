@@ -15,7 +15,7 @@ import pytest
 import scipy.io
 import sklearn.datasets
 
-from fiqa_lib.data import load_files, pair_sets
+from fiqa_lib.data import lfw_folders, load_files, pair_sets
 from fiqa_lib.data import published as p
 from fiqa_lib.data.layouts import PAGES
 from fiqa_lib.errors import DataError, FiqaError, ImageError
@@ -133,6 +133,21 @@ def test_lfw_variants(lfw, put, folder, variant):
     assert p.load_lfw(lfw, **FAST).name == f"LFW ({variant})"
     assert p.load_lfw(lfw / folder, **FAST).name == f"LFW ({variant})" if "/" not in folder else True
     fails("LFW", "the images (lfw)", p.load_lfw, lfw, variant="original", **FAST)
+
+
+def test_one_rule_says_where_lfw_lies(lfw, tmp_path):
+    (lfw / "lfw").rename(lfw / "images")
+    copies = {"images": tmp_path / "images"}
+    for place in (lfw, lfw / "images"):
+        assert len(p.load_lfw(place, **FAST).pairs) == 4
+        assert lfw_folders(place) == (copies["images"], tmp_path / "pairs.txt")
+    home = tmp_path / "top" / "lfw_home"
+    home.mkdir(parents=True)
+    (lfw / "images").rename(home / "lfw_funneled")
+    (lfw / "pairs.txt").rename(home / "pairs.txt")
+    for place in (tmp_path / "top", home):
+        assert len(p.load_lfw(place, **FAST).pairs) == 4
+        assert lfw_folders(place) == (home / "lfw_funneled", home / "pairs.txt")
 
 
 def test_lfw_of_two_variants_must_say_which(lfw, put):
@@ -593,6 +608,13 @@ def test_adience_pairs_stay_within_a_fold(adience):
         assert about[a][1] == about[b][1] == fold and (about[a][0] == about[b][0]) == mated
 
 
+def test_adience_pairs_of_all_faces_together(adience):
+    options = {"within_folds": False, "random_state": 14, **FAST}
+    found = p.load_adience(adience, **options)
+    assert len(found.pairs) == 10 and found.pairs.mated.sum() == 1 and "fold" not in found.pairs
+    assert p.load_adience(adience, max_pairs=4, **options).pairs.mated.tolist() == [True] + [False] * 4
+
+
 @pytest.mark.parametrize(
     "label, group",
     [
@@ -843,7 +865,7 @@ def test_the_card_states_the_hashes_of_the_bundled_files():
 def test_the_card_names_every_loader_and_page():
     card = CARD.read_text(encoding="utf-8")
     loaders = [name for name in vars(p) if re.fullmatch("load_(?!files).*", name)]
-    assert len(loaders) == 10 and all(name in card for name in loaders)
+    assert len(loaders) == 10 and all(name in card for name in [*loaders, "load_feret"])
     assert all(page in card for page in PAGES.values())
 
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from fiqa_lib.data.training_sets import identified, is_clean, photographs, with_copies
+from fiqa_lib.data.training_sets import identified, is_clean, photographs, with_copies, with_templates
 from fiqa_lib.errors import DataError
 from fiqa_lib.faces import Faces
+from fiqa_lib.networks.faceqgen_training import choose_targets
 from fiqa_lib.transforms import degrade, random_degradations
 
 
@@ -53,3 +54,17 @@ def test_who_is_shown_has_to_be_known(orl):
     for wrong in ((orl.images[:2],), (orl[:2], ["a"]), (orl[:2], ["a", ""]), (orl[:2], ["a", "a"])):
         with pytest.raises(DataError, match="identit|known"):
             identified(*wrong)
+
+
+def test_templates_become_the_targets_of_faceqgen(orl, tmp_path):
+    orl = orl[:20]
+    file = tmp_path / "VGGFace2_templates.txt"
+    file.write_text("user;template\ns01;s01/04.jpg\ns02;07\nn000001;0001_01.jpg\n")
+    marked = with_templates(orl, file)
+    assert np.flatnonzero(marked.attributes["target"]).tolist() == [3, 16]
+    people, places = choose_targets(marked)
+    assert people.tolist() == ["s01", "s02"] and places.tolist() == [3, 16]
+    for content, word in (("s01\n", "line 1: expected 'user;template'"), ("s09;1\n", "none of its 1 templates")):
+        file.write_text(content)
+        with pytest.raises(DataError, match=word):
+            with_templates(orl, file)

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from ..cache import content_key, sources_of
+from ..data.arrays import read_npy
 from ..data.folders import check_depth, folder_identity, load_files, no_image_in
 from ..errors import DataError
 from ..faces import load_detector
@@ -234,17 +235,10 @@ def file_of(root, name):
     return path
 
 
-def read_npy(path, dim=None):
+def read_embedding(path, dim=None):
     """The embedding in a `.npy` file, (D,). DataError names a file that is missing, damaged or of another length."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a readable .npy array ({error})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.size == 0:
-        raise DataError(f"{path}: does not hold an embedding")
-    if array.size != array.shape[-1]:
+    array = read_npy(path)
+    if array.size == 0 or array.shape[-1:] != (array.size,):
         raise DataError(f"{path}: holds an array {array.shape} instead of one embedding")
     if dim is not None and array.size != dim:
         raise DataError(f"{path}: an embedding of length {array.size}, where {dim} is expected")
@@ -259,7 +253,7 @@ def rows_of_files(job, names, dim):
             if (path := job.stored(name)) is None:
                 problems[i] = MISSING, f"{job.place(name)}: there is no such file"
             else:
-                rows[i] = read_npy(path, dim)
+                rows[i] = read_embedding(path, dim)
         except DataError as error:
             problems[i] = CORRUPT, str(error)
     missing = [i for i, (status, _) in problems.items() if status == MISSING]

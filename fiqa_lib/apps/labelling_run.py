@@ -31,12 +31,14 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ..cache import content_key
+from ..data.arrays import read_npy
 from ..data.tables import read_lines
 from ..errors import DataError
+from ..faces.images import printable
 from ..files import spreadsheet_cell, whole_file
 from ..labels.sdd import OK, SINGLETON, between, in_order, scale_limits
 from ..labels.sdd_distances import EXACT_ROWS, UNIT, Index, exact_distances, unit_distances, usable_rows
-from .labelling_job import CORRUPT, Job, People, load_recogniser, read_npy, rows_of_files, write_list
+from .labelling_job import CORRUPT, Job, People, load_recogniser, read_embedding, rows_of_files, write_list
 
 
 class Counts(dict):
@@ -184,11 +186,8 @@ class Run:
         if self.job.source != "features":
             shape = (self.count, self.dim)
             return np.asarray(np.memmap(self.folder / "features.raw", np.float32, "r", shape=shape))
-        try:
-            array = np.asarray(np.load(self.job.features, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.job.features}: not a readable .npy array ({error})") from error
-        if array.ndim != 2 or array.dtype.kind not in "fiu" or len(array) != self.count:
+        array = np.asarray(read_npy(self.job.features, mmap=True))
+        if array.ndim != 2 or len(array) != self.count:
             raise DataError(
                 f"{self.job.features}: {array.dtype} {array.shape}, but the list has {self.count} images; row i of the "
                 "array belongs to line i"
@@ -214,7 +213,7 @@ class Run:
             for name in self.names(number):
                 with suppress(DataError):
                     if (path := self.job.stored(name)) is not None:
-                        yield len(read_npy(path))
+                        yield len(read_embedding(path))
 
     def collect(self, pool, ahead, strict):
         packed, size = self.folder / "features.raw", self.count * self.dim * 4
@@ -265,7 +264,7 @@ class Run:
         """Places of the usable lines, by the hashes of identity and path; a repeated line counts once."""
         if not (self.folder / "duplicates.npy").exists():
             self.write_order(max_memory)
-        duplicates = np.load(self.folder / "duplicates.npy")
+        duplicates = read_npy(self.folder / "duplicates.npy")
         if strict and len(duplicates):
             raise DataError(f"{self.job.image_list_file}: {self.name_of(duplicates[0])} is listed more than once")
         if len(self.index.bounds) < 3:
@@ -328,8 +327,8 @@ class Run:
         """The distances of a task, (rows, columns), or None."""
         rows = min(self.task_rows, len(self.index) - number * self.task_rows)
         try:
-            array = np.load(self.folder / "distances" / f"{number:06d}.npy", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            array = read_npy(self.folder / "distances" / f"{number:06d}.npy")
+        except DataError:  # not there yet, or torn when the machine stopped
             return None
         return array if array.shape == (rows, self.job.columns) else None
 
@@ -370,7 +369,7 @@ class Run:
         scaled = between(by_line[start : start + len(names)], limits)
         labels = scaled.mean(axis=1)
         problems = {line: (status, reason) for line, status, reason in self.unusable(number)}
-        duplicates = np.load(self.folder / "duplicates.npy", mmap_mode="r")
+        duplicates = read_npy(self.folder / "duplicates.npy", mmap=True)
         first, last = np.searchsorted(duplicates, (start, start + len(names)))
         problems |= dict.fromkeys(duplicates[first:last].tolist(), ("duplicate", "listed before"))
         repeats = 0 if self.job.exact else self.job.n_repeats
@@ -383,7 +382,7 @@ class Run:
             counts[status] += 1
             if status != OK:
                 firsts.setdefault(status, (name, reason))
-            name, person, reason = map(spreadsheet_cell, (name, self.job.person(name), reason))
+            name, person, reason = map(spreadsheet_cell, (name, self.job.person(name), printable(reason)))
             yield name, person, status, *values.split(","), reason
 
 

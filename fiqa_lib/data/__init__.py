@@ -1,11 +1,12 @@
 """Where faces, pairs and scores come from: the bundled faces, folders, published sets, protocols and score files.
 
 `tables` reads all text. `folders` makes faces of image files, `orl` the faces and the benchmark of the course;
-`published` and `opinion_sets` read what others publish, `lfw` the people of LFW by role; `pairs`, `bin_files` and
-`score_files` read protocols and scores; `training_sets` and `non_faces` make what learners train on.
+`published`, `feret` and `opinion_sets` read what others publish, `lfw` the people of LFW by role; `pairs`, `bin_files`
+and `score_files` read protocols and scores; `training_sets` and `non_faces` make what learners train on.
 """
 
 from .bin_files import read_insightface_bin
+from .feret import load_feret
 from .folders import REPORT, Loaded, load_files, load_folder
 from .lfw import LfwPeople, lfw_folders, lfw_roles, load_lfw_people, official_pairs, people_pairs
 from .non_faces import FACELESS, non_faces
@@ -39,7 +40,7 @@ from .published import (
 )
 from .score_files import pair_qualities, read_quality, read_scores, read_scores_csv
 from .tables import read_lines, read_table
-from .training_sets import identified, is_clean, photographs, with_copies
+from .training_sets import identified, is_clean, photographs, with_copies, with_templates
 
 __all__ = [
     "FACELESS",
@@ -66,6 +67,7 @@ __all__ = [
     "load_calfw",
     "load_cfp",
     "load_cplfw",
+    "load_feret",
     "load_files",
     "load_folder",
     "load_koniq10k",
@@ -97,5 +99,6 @@ __all__ = [
     "read_two_line_pairs",
     "split_by_identity",
     "with_copies",
+    "with_templates",
     "write_pairs_csv",
 ]

@@ -35,6 +35,8 @@ def read_npy(path, *, ndim=None, kinds="fiu", mmap=False):
         The file is missing, damaged, an archive (.npz), something else, or holds another kind of array.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DataError(f"{path}: can't be read (it is no regular file)")
     try:
         with open(path, "rb") as file:
             head = file.read(len(MAGIC))

@@ -16,6 +16,7 @@ PAGES = {
     "AgeDB": "https://ibug.doc.ic.ac.uk/resources/agedb/",
     "Adience": "https://talhassner.github.io/home/projects/Adience/Adience-data.html",
     "SCface": "https://www.scface.org",
+    "FERET": "https://www.nist.gov/itl/products-and-services/color-feret-database",
     "InsightFace .bin": "https://github.com/deepinsight/insightface",
 }
 """Where the authors of each set publish it."""
@@ -53,6 +54,19 @@ def set_folder(folder, of, inner=None):
     return folder / inner if inner and (folder / inner).is_dir() else folder
 
 
+def lfw_folder(folder=None, pairs="pairs.txt"):
+    """The folder of a copy of LFW: the one given, or `lfw_home` in it; None: where scikit-learn keeps its own."""
+    if folder is None:
+        folder = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser() / "lfw_home"
+        if not folder.is_dir():
+            raise DataError(
+                f"no folder was given and {folder} does not exist; data.load_lfw(download=True) lets scikit-learn "
+                f"download LFW there; {published_at('LFW')}"
+            )
+    folder = set_folder(folder, "LFW")
+    return folder if (folder / pairs).is_file() else set_folder(folder, "LFW", "lfw_home")
+
+
 def need_parts(folder, of, parts):
     """Raise a DataError that names those of the relative paths `parts` that the folder lacks."""
     if missing := [part for part in parts if not (folder / part).exists()]:
@@ -61,7 +75,10 @@ def need_parts(folder, of, parts):
 
 
 def image_folder(folder, of, variant):
-    """(variant, folder) of the images, as `VARIANTS` knows them; LFW and XQLFW may be given by the image folder."""
+    """(variant, folder) of the images, as `VARIANTS` knows them.
+
+    LFW and XQLFW may also be in `images`, or given by the image folder itself.
+    """
     variants, by_person = VARIANTS[of], of in ("LFW", "XQLFW")
     if variant is not None and variant not in variants:
         raise DataError(f"variant must be one of {', '.join(variants)}, not {variant!r}")
@@ -70,6 +87,8 @@ def image_folder(folder, of, variant):
         places = [folder / path for path in paths if (folder / path).is_dir()]
         if places := [place for place in places if holds_people(place) or not by_person]:
             there[key] = places[0]
+    if not there and by_person and (folder / "images").is_dir() and holds_people(folder / "images"):
+        there = {variant or "unnamed variant": folder / "images"}
     if not there and by_person and holds_people(folder):
         own = [key for key, paths in variants.items() if folder.name in paths]
         there = {own[0] if own else variant or "unnamed variant": folder}

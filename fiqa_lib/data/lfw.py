@@ -8,9 +8,7 @@ and two years apart compare the same photographs. A photograph without a face ke
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +18,7 @@ from ..errors import DataError
 from ..faces import Faces
 from ..faces.images import find_images
 from .folders import load_files
-from .layouts import VARIANTS, holds_people, image_folder, published_at, set_folder
+from .layouts import VARIANTS, image_folder, lfw_folder
 from .pair_sets import CentralFace
 from .pairs import PairIndices, pair_indices, read_lfw_pairs
 
@@ -231,7 +229,7 @@ def lfw_folders(folder=None, variant=None):
     Parameters
     ----------
     folder : path, default=None
-        Holds `images/` and `pairs.txt`, or is laid out as `load_lfw` reads it. None: scikit-learn's own data folder.
+        As for `load_lfw`: both read a folder by the same rule. None: scikit-learn's own data folder.
     variant : {None, "original", "funneled", "deepfunneled"}, default=None
         Needed when there are several.
 
@@ -240,17 +238,7 @@ def lfw_folders(folder=None, variant=None):
     (Path, Path)
         The folder of people, and `pairs.txt`, which need not be there.
     """
-    if folder is None:
-        folder = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser()
-        if not folder.is_dir():
-            raise DataError(
-                f"no folder was given and {folder} does not exist; data.load_lfw(download=True) lets scikit-learn "
-                f"download LFW there; {published_at('LFW')}"
-            )
-    folder = set_folder(folder, "LFW")
-    if (folder / "images").is_dir() and holds_people(folder / "images"):
-        return folder / "images", folder / "pairs.txt"
-    folder = set_folder(folder, "LFW", "lfw_home")
+    folder = lfw_folder(folder)
     _, root = image_folder(folder, "LFW", variant)
     inside = any(root == folder / path for paths in VARIANTS["LFW"].values() for path in paths)
     return root, (folder if inside else root.parent) / "pairs.txt"

@@ -22,7 +22,7 @@ import pandas as pd
 from ..errors import DataError
 from ..faces.images import decode_image, find_images
 from .bin_files import read_insightface_bin
-from .layouts import FLAT, VARIANTS, holds_people, image_folder, need_parts, published_at, set_folder
+from .layouts import FLAT, VARIANTS, holds_people, image_folder, lfw_folder, need_parts, published_at, set_folder
 from .pair_sets import CentralFace, image_index, keep_comparable, read_arcface_crops, read_pair_set, without_detection
 from .pairs import (
     CFP_LISTS,
@@ -51,7 +51,8 @@ def load_lfw(folder=None, *, download=False, variant=None, pairs="pairs.txt", im
     Parameters
     ----------
     folder : path, default=None
-        Holds the image folder and the pairs file; or is the image folder, with the pairs file in it or beside it.
+        Holds the image folder (`lfw`, `lfw_funneled` ..., or `images`) and the pairs file; or is the image folder, with
+        the pairs file in it or beside it.
         Default: where scikit-learn keeps its download.
     download : bool, default=False
         Let `sklearn.datasets.fetch_lfw_people` download the images (about 200 MB) and the pairs files first, to
@@ -72,18 +73,10 @@ def load_lfw(folder=None, *, download=False, variant=None, pairs="pairs.txt", im
     PairSet
         What is missing or malformed, or a failed download, raises a `DataError`, as in all loaders.
     """
-    home = Path(os.environ.get("SCIKIT_LEARN_DATA", "~/scikit_learn_data")).expanduser() / "lfw_home"
     if download:
         _download_lfw(folder, variant)
         variant = variant or "funneled"
-    elif folder is None and not home.is_dir():
-        raise DataError(
-            f"no folder was given and {home} does not exist; load_lfw(download=True) lets scikit-learn download LFW "
-            f"there; {published_at('LFW')}"
-        )
-    folder = home if folder is None else Path(folder)
-    if folder != home and not (folder / pairs).is_file() and (folder / "lfw_home").is_dir():
-        folder = folder / "lfw_home"
+    folder = lfw_folder(folder, pairs)
     view = "" if pairs == "pairs.txt" else f", {Path(pairs).stem}"
     return _load_lfw_like("LFW", folder, pairs, variant, images, strict, options, view=view)
 
@@ -317,12 +310,24 @@ _ADIENCE_COLUMNS = ("user_id", "original_image", "face_id", "age", "gender", "fi
 
 
 def load_adience(
-    folder, *, variant=None, frontal=False, images="all", strict=False, max_pairs=20_000, random_state=0, **options
+    folder,
+    *,
+    variant=None,
+    frontal=False,
+    within_folds=True,
+    images="all",
+    strict=False,
+    max_pairs=20_000,
+    random_state=0,
+    **options,
 ):
     """Adience (Eidinger, Enbar & Hassner 2014): unfiltered photographs, labelled by age group and gender, for fairness.
 
     The set has no pair protocol. Pairs are drawn within each fold (people do not occur in two), and serve to compare
     groups, not to compare with published verification figures. About 19,000 faces, of which 13,000 frontal.
+
+    The study of notebook 05 draws 4,000 mated and 4,000 non-mated pairs of the whole set with the seed 14:
+    `within_folds=False, max_pairs=4000, random_state=14` draws as many in the same way, but not the same pairs.
 
     Parameters
     ----------
@@ -332,10 +337,12 @@ def load_adience(
         Needed when both folders of images are there.
     frontal : bool, default=False
         Read the folds of frontal faces.
+    within_folds : bool, default=True
+        Draw pairs within each fold; False: of all faces together, and the pairs have no `fold`.
     images : {"all", "pairs"}, default="all"
         Every labelled face, or only those in a drawn pair.
     max_pairs : int, default=20_000
-        The most mated, and the most non-mated pairs of each fold.
+        The most mated, and the most non-mated pairs of each fold, or of all.
     random_state : int, default=0
         Decides which pairs are drawn.
     strict, **options
@@ -357,9 +364,12 @@ def load_adience(
     index["name"] = index["user_id"] + "/" + image
     index["path"] = [str(root / name) for name in index["name"]]
     index = index.drop_duplicates("name", ignore_index=True)
-    drawn = [_drawn_pairs(part, max_pairs, random_state).assign(fold=fold) for fold, part in index.groupby("fold")]
+    if within_folds:
+        drawn = [_drawn_pairs(part, max_pairs, random_state).assign(fold=fold) for fold, part in index.groupby("fold")]
+        pairs = pd.concat(drawn, ignore_index=True)
+    else:
+        pairs = _drawn_pairs(index, max_pairs, random_state)
     options = {"detector": CentralFace(), "images": images, "strict": strict, **options}
-    pairs = pd.concat(drawn, ignore_index=True)
     return read_pair_set(f"Adience ({variant}{', frontal' if frontal else ''})", index, pairs, **options)
 
 

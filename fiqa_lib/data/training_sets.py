@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import numpy as np
 
 from ..errors import DataError
 from ..faces import Faces
 from ..transforms.degradations import CLEAN, SEVERITIES, random_degradations
+from .tables import read_lines
 
 
 def identified(faces, identities=None):
@@ -46,6 +49,44 @@ def identified(faces, identities=None):
     if known:
         return Faces(faces.images, identities, faces.names, faces.attributes)
     return Faces(faces, identities, [f"face {i}" for i in range(len(faces))])
+
+
+def with_templates(faces, path):
+    """Mark the photograph of each person that a list of templates names, as the target of FaceQgen's training.
+
+    FaceQnet's authors publish such a list for VGGFace2, `VGGFace2_templates.txt`: lines `user;template` name for each
+    person the photograph that conforms best with ICAO's rules.
+
+    Parameters
+    ----------
+    faces : Faces
+        Whose identities are the users of the list.
+    path : path
+        The list. A template is found by the last part of its name, with or without its suffix.
+
+    Returns
+    -------
+    Faces
+        With the attribute `target` (bool), which `choose_targets` follows.
+
+    Raises
+    ------
+    DataError
+        A line is malformed, or none of the templates is among the faces.
+    """
+    templates = set()
+    for number, line in read_lines(path, strip=True, backslashes=True, allow_empty=False):
+        user, separator, image = (part.strip() for part in line.partition(";"))
+        if not (user and separator and image):
+            raise DataError(f"{path}, line {number}: expected 'user;template', found {line!r}")
+        templates.add((user, PurePosixPath(image).stem))
+    target = [
+        (person, PurePosixPath(name).stem) in templates
+        for person, name in zip(faces.identities.tolist(), faces.names.tolist(), strict=True)
+    ]
+    if not any(target):
+        raise DataError(f"{path}: none of its {len(templates)} templates is among the {len(faces)} faces")
+    return faces.with_attributes(target=target)
 
 
 def is_clean(faces):

@@ -21,6 +21,7 @@ progressive JPEG less often. A damaged compressed TIFF makes libtiff write a lin
 
 from __future__ import annotations
 
+import bz2
 import io
 import os
 import re
@@ -148,11 +149,13 @@ def read_bytes(path, *, max_pixels=MAX_PIXELS):
         if os.path.exists(path) and not os.path.isfile(path):
             raise Refused(NOT_REGULAR)
         with open(path, "rb") as file:
+            if printable(path).lower().endswith(".bz2"):
+                return _unpacked(file.read(), max_pixels)
             plugin = plugin_for(file.read(HEAD))
             if plugin is TiffImageFile and printable(path).lower().endswith(RAW_SUFFIXES):
                 raise Refused(RAW)  # its first picture may be a small preview
             size = file.seek(0, os.SEEK_END)
-            if max_pixels is not None and size > (limit := 8 * max_pixels + 2**26):  # 16-bit RGBA and metadata
+            if max_pixels is not None and size > (limit := _most_bytes(max_pixels)):
                 raise Refused(f"too large: {size:,} bytes, and {max_pixels:,} pixels take at most {limit:,}; check it")
             file.seek(0)
             return file.read()
@@ -160,6 +163,24 @@ def read_bytes(path, *, max_pixels=MAX_PIXELS):
         raise ImageError(printable(path), refused) from refused.__cause__
     except (OSError, ValueError) as error:  # ValueError: a name no file can have, such as one with a null character
         raise ImageError(printable(path), why_unreadable(error, path)) from error
+
+
+def _most_bytes(max_pixels):
+    return 8 * max_pixels + 2**26  # 16-bit RGBA and metadata
+
+
+def _unpacked(data, max_pixels):
+    """The content of a file packed by bzip2, as FERET's are; never more than a picture of `max_pixels` can have."""
+    unpacker = bz2.BZ2Decompressor()
+    try:
+        content = unpacker.decompress(data, -1 if max_pixels is None else _most_bytes(max_pixels))
+    except (OSError, ValueError) as error:
+        raise Refused("corrupt: it is not packed by bzip2, as its name says") from error
+    if not unpacker.eof:
+        what = "truncated: the packed data end too early" if unpacker.needs_input else "too large when it is unpacked"
+        raise Refused(what)
+    plugin_for(content[:HEAD])
+    return content
 
 
 def _decode(data, max_pixels):
