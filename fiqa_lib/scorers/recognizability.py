@@ -53,7 +53,7 @@ class Recognizability(Scorer):
     min_people : float, default=4
         A cluster is unrecognisable from this effective number of people on (`describe_clusters`).
     nearest : bool, default=True
-        A centre for each such cluster, of which the nearest counts. False: one f_UI, the direction of all their members.
+        A centre for each such cluster, of which the nearest counts. False: one, the direction of all their members.
     n_patches : int or None, default=8
         Squares of each texture, beside the other `non_faces`. None: no non-faces at all.
     most : int, default=4000
