@@ -252,9 +252,9 @@ def _said(rows, columns):
         f"{'; '.join(parts)} before anything is discarded. Nothing was learned from these people, except "
         "that the recognisers may know some of them: they were trained on photographs of celebrities. The number is "
         f"the area of the error-versus-discard curve up to {BENCHMARK_LIMIT:.0%} discarded, on a scale where 0 is the "
-        "oracle and 1 is chance, with a 95% interval over people. Each score is made of a network that does not verify here (*: of "
-        f"all networks). **b** and w: better and worse than {', '.join(reference)}, which was fixed beforehand; the "
-        "intervals behind these two are corrected for the number of methods. "
+        "oracle and 1 is chance, with a 95% interval over people. Each score is made of a network that does not verify "
+        f"here (*: of all networks). **b** and w: better and worse than {', '.join(reference)}, which was fixed "
+        "beforehand; the intervals behind these two are corrected for the number of methods. "
     )
     text += f"Better on LFW by {'both networks' if len(columns) > 2 else 'this network'}: {_listed(better)}. "
     if learned.ne("").any():
