@@ -35,9 +35,11 @@ NETWORKS = ("dlib", "mobilefacenet")
 """Networks that verify, and that methods are made of."""
 REFERENCE = "detector-score"
 """The method that all others are compared with, fixed before any number was seen."""
+CHANCE = "random"
+"""The reference where the one above has no scores."""
 LEADER = "distilled"
 """The method that `differences.csv` compares all others with, and that is always calibrated."""
-LEARN_FACES = 1000
+LEARN_FACES = 600
 """The most photographs of LFW's learn people that a method learns from, so that a fit stays short."""
 PER_PERSON = 10
 """The most photographs of one person that learning and calibration see: one person of LFW has 530."""
@@ -110,7 +112,7 @@ def lfw_material(folder=None, role="report", *, learn_faces=LEARN_FACES, train=N
         As for `load_lfw_people`.
     role : {"choose", "report"}, default="report"
         Who is judged.
-    learn_faces : int, default=1000
+    learn_faces : int, default=600
         The most faces to learn from.
     train : Faces, default=None
         What an earlier call loaded to learn from; None loads them.
@@ -349,9 +351,10 @@ def tables(material, scored, similarity, *, draws=protocol.DRAWS, jobs=1):
 
     if not scored.scores:
         raise DataError("no method gave scores: " + "; ".join(scored.rows["reason"]))
-    rng = np.random.default_rng(0)
-    scores = {**scored.scores, "random": rng.random(len(material.people))}
-    reference = REFERENCE if REFERENCE in scores else "random"
+    scores, reference = dict(scored.scores), REFERENCE
+    if reference not in scores:  # left out by who chose methods: then chance is what they are compared with
+        reference = CHANCE
+        scores[CHANCE] = np.random.default_rng(0).random(len(material.people))
     draws = max(draws, 40 * len(scores))  # as many as Holm's correction needs at 95%
     given, own = (material.pairs, similarity, material.people), scored.own()
     calls = [delayed(protocol.judge)(scores, *given, reference=reference, own=own, draws=draws)]
@@ -379,8 +382,10 @@ def _table(judged, scored, material, own):
     ]
     beside = judged.support.set_index("network")[["people", "n_mated", "n_impostor", "not_enrolled"]]
     numbers = numbers.join(beside.rename(columns={"people": "n_people"}), on="verifier")
-    chance = {"method": "random", "network": "", "label": "random", "learns": False, "status": "ok", "reason": ""}
-    rows = pd.concat([scored.rows, pd.DataFrame([chance])], ignore_index=True)
+    rows = scored.rows
+    if CHANCE in set(numbers["label"]):
+        chance = {"method": CHANCE, "network": "", "label": CHANCE, "learns": False, "status": "ok", "reason": ""}
+        rows = pd.concat([rows, pd.DataFrame([chance])], ignore_index=True)
     merged = rows.merge(numbers, on="label", how="left").astype({"reason": str})
     merged = merged.sort_values(["verifier", "limit", "oracle_scaled"], kind="stable", ignore_index=True)
     return merged[COLUMNS]
@@ -546,7 +551,7 @@ def summary(table):
 
 def _to_calibrate(table, scored):
     """Labels of the reference, of the leader, and of those with the best mean over verifiers at the headline."""
-    here = table[(table["limit"] == protocol.HEADLINE) & (table["method"] != "random")]
+    here = table[(table["limit"] == protocol.HEADLINE) & (table["method"] != CHANCE)]
     label = here["method"] + np.where(here["network"] == "", "", " (" + here["network"] + ")")
     best = here.groupby(label)["oracle_scaled"].mean().sort_values().index[:N_CALIBRATED]
     fixed = [label for label in scored.scores if label.split(" ")[0] in (REFERENCE, LEADER)]
