@@ -138,7 +138,8 @@ def test_degradation_grows_without_jumps(faces, kind):
     """
     some, steps = faces[[0, 3, 5]], []
     for severity in (0.69, 0.70, 0.71):
-        steps.append(difference(dg.degrade(some, kind, severity).images, dg.degrade(some, kind, severity + 0.01).images))
+        one, other = (dg.degrade(some, kind, s).images for s in (severity, severity + 0.01))
+        steps.append(difference(one, other))
     whole = difference(dg.degrade(some, kind, 0.70).images, some.images)
     assert np.mean(steps) < 0.35 * whole
     assert max(steps) < 6

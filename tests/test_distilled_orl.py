@@ -106,11 +106,12 @@ def test_it_ranks_faces_of_unseen_people_as_its_teachers_would(orl):
     looked = student.look(test[:60])
     told = ensemble(student.labels(looked))
     agreed = spearmanr(student.predict_features(looked["features"]), told).statistic
-    rng = np.random.default_rng(0)
-    confused = student.fit_features(looked["features"], looked["mirrored"], rng.permutation(told))
-    other = confused.look(test[60:100])
-    chance = spearmanr(confused.predict_features(other["features"]), ensemble(confused.labels(other))).statistic
-    assert agreed > 0.6 and abs(chance) < 0.3, (agreed, chance)
+    rng, chance, other = np.random.default_rng(0), [], student.look(test[60:100])
+    told_of_others = ensemble(student.labels(other))
+    for _ in range(8):  # one alone may go with quality by 0.3 either way: that is what the features differ in most
+        confused = student.fit_features(looked["features"], looked["mirrored"], rng.permutation(told))
+        chance.append(spearmanr(confused.predict_features(other["features"]), told_of_others).statistic)
+    assert agreed > 0.6 and abs(np.mean(chance)) < 0.3, (agreed, chance)
 
 
 @pytest.mark.parametrize(
