@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 
 from . import exercise
@@ -85,4 +86,39 @@ def severity_at(attempt):
     call, _ = _counted(lambda s: 1 - 0.3 * s)
     if not math.isnan(float(attempt(call, 0.5))):
         return "a curve that stays above its target at severity 1 should give nan"
+    return None
+
+
+def _scene():
+    """A fixed grey picture (96, 96) float with soft shades and some edges, as a face has them."""
+    y, x = np.mgrid[0:96, 0:96]
+    picture = 90 + 40 * np.sin(x / 17) * np.cos(y / 23)
+    picture[(x - 34) ** 2 + (y - 40) ** 2 < 60] = 40
+    picture[(x - 62) ** 2 + (y - 40) ** 2 < 60] = 40
+    picture[68:72, 38:58] = 60
+    picture[8:24] += 30 * (np.arange(16) // 2 % 2)[:, None]  # strands of hair
+    return cv2.GaussianBlur(picture, (0, 0), 0.7)
+
+
+def _picture(noise=0.0, blur=0.0):
+    """The scene as RGB uint8, blurred, then with noise of a standard deviation in grey levels."""
+    scene = _scene()
+    scene = cv2.GaussianBlur(scene, (0, 0), blur) if blur else scene
+    scene = scene + np.random.default_rng(3).normal(0, 1, scene.shape) * noise
+    return np.repeat(np.rint(np.clip(scene, 0, 255)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@exercise("3.3")
+def smoothness(attempt):
+    """A score that falls with noise and hardly moves with blur."""
+    scores = [float(attempt(_picture(noise))) for noise in (0, 3, 6, 12, 24)]
+    if not np.isfinite(scores).all():
+        return "a score is one finite number"
+    if np.any(np.diff(scores) >= 0):
+        return "more noise must give a lower score, at each step: higher is better"
+    blurred = [float(attempt(_picture(blur=width))) for width in (1.0, 2.0)]
+    if max(abs(score - scores[0]) for score in blurred) > (scores[0] - scores[1]) / 2:
+        return "blur moves it as much as noise does: which pattern do neighbours have in noise, but not at an edge?"
+    if float(attempt(_picture(noise=6, blur=2.0))) >= scores[1]:
+        return "a blurred picture with noise is still noisy"
     return None

@@ -1,4 +1,4 @@
-"""The exercises of notebook 04: the area under a step curve, and the quality of a pair."""
+"""The exercises of notebook 04: a curve between oracle and chance, the quality of a pair, a score of one's own."""
 
 import math
 
@@ -11,22 +11,27 @@ _DISCARD, _ERROR = (0, 0.2, 0.6, 0.8, 1), (0.6, 0.5, 0.5, 1, 0)
 
 
 @exercise("4.1")
-def normalised_pauc(attempt):
-    """Area under a step curve up to a limit, over that of chance."""
+def oracle_scaled(attempt):
+    """Area under a step curve up to a limit, between that of the oracle and that of chance."""
 
-    def result(limit, discard=_DISCARD, error=_ERROR):
-        return float(attempt(np.array(discard, float), np.array(error, float), limit))
+    def result(limit, n_mated=5, discard=_DISCARD, error=_ERROR):
+        return float(attempt(np.array(discard, float), np.array(error, float), n_mated, limit))
 
-    if math.isclose(result(0.2), 0.12, abs_tol=1e-9):
-        return "that is the raw area; chance has the area limit * error[0]"
-    if not math.isclose(result(0.2), 1, abs_tol=1e-9):
-        return "the five pairs of the notebook have 0.12 up to 0.2, and chance has 0.2 * 0.6: the first step is level"
-    if not math.isclose(result(0.3), 0.17 / 0.18, abs_tol=1e-9):
-        return "up to 0.3 the second step counts with a width of 0.1: a limit may lie inside a step"
-    if not math.isclose(result(1), 0.62 / 0.6, abs_tol=1e-9):
-        return "up to 1 each of the steps counts with its own width; the last one ends at 1"
-    if not math.isclose(result(0.5, (0, 1), (0.25, 0)), 1, abs_tol=1e-9):
+    flat = (0, 1), (0.25, 0)
+    found = result(0.5, 4, *flat)
+    if math.isclose(found, 0.5 * 0.25, abs_tol=1e-9):
+        return "that is the raw area; it is to be placed between the areas of the oracle and of chance"
+    if not math.isclose(found, 1, abs_tol=1e-9):
         return "a curve with a single step stays at its starting error, so it is chance: 1"
+    if not math.isclose(result(0.3), 0, abs_tol=1e-9):
+        return "up to 0.3 the five pairs of the notebook are in as good an order as any: 0"
+    if math.isclose(result(0.6), (0.32 - 0.18) / (0.36 - 0.18), abs_tol=1e-6):
+        return "the line max(0, e0 - x) is not the oracle: its pairs leave one by one, from fewer and fewer"
+    floor = 0.2 * (0.6 + 0.5 + 1 / 3)
+    if not math.isclose(result(0.6), (0.32 - floor) / (0.36 - floor), abs_tol=1e-9):
+        return "up to 0.6 the oracle's three steps are 0.6, 0.5 and 1/3, each 0.2 wide"
+    if not math.isclose(result(0.5, 8, *flat), 1, abs_tol=1e-9):
+        return "with 8 pairs, 2 of them failing, chance is still 1: the number of pairs counts for the oracle only"
     return None
 
 
@@ -51,4 +56,24 @@ def pair_quality(attempt):
         return "a pair with one unassessed face is unassessed, however good the other face is: -inf"
     if np.isinf(found[~missing]).any():
         return "a pair with two assessed faces has a finite quality"
+    return None
+
+
+@exercise("4.3")
+def my_score(attempt):
+    """The contract of a score: one finite number for each face, the same in any batch, and not the same for all."""
+    images = np.random.default_rng(4).integers(0, 256, (6, 192, 192, 3)).astype(np.uint8)
+    images[1] //= 4
+    images[2] = images[2].mean(axis=(0, 1), keepdims=True).astype(np.uint8)
+    images[3, 48:144] = images[3, 48:144].mean(axis=0, keepdims=True).astype(np.uint8)
+    found = np.asarray(attempt(images.copy()), float)
+    if found.shape != (len(images),):
+        return f"{len(images)} faces have {len(images)} scores, this has the shape {found.shape}"
+    if not np.isfinite(found).all():
+        return "each score must be a finite number"
+    if np.ptp(found) == 0:
+        return "six very different pictures have the same score: nothing could be discarded by it"
+    alone = np.concatenate([np.atleast_1d(np.asarray(attempt(images[i : i + 1].copy()), float)) for i in range(6)])
+    if not np.allclose(alone, found):
+        return "a face's score depends on the other faces of its batch: a gate sees one face at a time"
     return None
