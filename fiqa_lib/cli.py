@@ -216,7 +216,9 @@ def score(arguments):
         photographs.contact_sheet(table, arguments.plot, inputs=inputs, fallback=arguments.fallback, **reading)
     masks = None
     if arguments.masks:
-        masks = cafi_files.write_masks(table, scorer, arguments.masks, fallback=arguments.fallback)
+        masks = cafi_files.write_masks(
+            table, scorer, arguments.masks, inputs=inputs, fallback=arguments.fallback, **reading
+        )
     if arguments.cafi_tables:
         cafi_files.write_tables(table, arguments.cafi_tables, masks)
     print(f"{len(table)} inputs: {totals(table, good=photographs.SCORED)}. Written: {printable(arguments.out)}")

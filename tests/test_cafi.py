@@ -1,13 +1,17 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
+from fiqa_lib.apps import cafi_files
 from fiqa_lib.cli import main
 from fiqa_lib.data import load_files, split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
-from fiqa_lib.faces import Faces, extract_faces, masking, read_image, write_image
+from fiqa_lib.faces import Detection, Faces, extract_faces, load_detector, masking, read_image, write_image
+from fiqa_lib.recognition import arcface_crop
 from fiqa_lib.scorers import SCORERS
 from fiqa_lib.scorers.cafi import Cafi, calibrate_gate
 from fiqa_lib.scorers.ser_fiq import SerFiq
@@ -289,6 +293,25 @@ def test_size_and_nose_are_parameters(fitted, people):
     np.testing.assert_array_equal(whole, masking.enlarged(faces.images[0]))
 
 
+def test_masks_are_of_the_faces_that_were_scored(orl, tmp_path):
+    """Found by the same detector, in crops as crops, and of the inputs instead of their printed names."""
+    seen, scorer = [], SimpleNamespace(pictures=lambda faces: faces.images)
+
+    def detector(image):
+        seen.append(image.shape)
+        return [Detection(0, 0, *image.shape[:2], 1.0)]
+
+    write_image(tmp_path / "a.png", orl.images[0])
+    table = pd.DataFrame({"path": ["printed", "unread.png"], "score": [1.0, None]})
+    inputs = [(tmp_path / "a.png", None), (tmp_path / "unread.png", None)]
+    files = cafi_files.write_masks(table, scorer, tmp_path / "masks", inputs=inputs, detector=detector)
+    assert seen and files.tolist() == [str(tmp_path / "masks" / "printed.png")]
+    write_image(tmp_path / "a.png", arcface_crop(orl.images[:1])[0])
+    seen.clear()
+    cafi_files.write_masks(table, scorer, tmp_path / "masks", inputs=inputs, detector=detector, aligned=True)
+    assert not seen and read_image(files[0]).shape == (192, 192, 3)
+
+
 def test_command_line_writes_masks_and_the_tables_of_the_original(fitted, orl_images, tmp_path, capsys):
     model = fitted.save(tmp_path / "cafi.npz")
     for name, picture in (("one/a.png", orl_images[0]), ("two/a.png", orl_images[1]), ("b.png", orl_images[2])):
@@ -296,7 +319,7 @@ def test_command_line_writes_masks_and_the_tables_of_the_original(fitted, orl_im
     write_image(tmp_path / "photos" / "c.png", np.full((200, 200, 3), 50, np.uint8))
     given = ["score", str(tmp_path / "photos"), "--out", str(tmp_path / "s.csv"), "--no-progress", "--method"]
     extra = ["--masks", str(tmp_path / "masks"), "--cafi-tables", str(tmp_path / "tables")]
-    with_model = [*given, "cafi", "--model", str(model), "--param", "size=224"]
+    with_model = [*given, "cafi", "--model", str(model), "--param", "size=224", "--detector", "dlib-hog"]
     gates = pd.Series(dtype=float)
     for gate in ("None", "0.999999"):
         assert main([*with_model, "--param", f"gate={gate}", "--restart", *extra]) == 0
@@ -312,7 +335,7 @@ def test_command_line_writes_masks_and_the_tables_of_the_original(fitted, orl_im
             np.testing.assert_allclose(last.score, passed.score)
             np.testing.assert_allclose(degree[["yaw", "pitch", "roll"]], passed[["yaw", "pitch", "roll"]])
             for path, photograph in zip(degree.masked_path, degree.img_path, strict=True):
-                faces = load_files([photograph]).faces
+                faces = load_files([photograph], detector=load_detector("dlib-hog")).faces
                 expected = masking.masked_picture(faces.images[0], masking.crop_landmarks(faces)[0], size=224)
                 np.testing.assert_array_equal(read_image(path), expected)
     assert gates.notna().sum() == 3

@@ -312,3 +312,21 @@ def test_68_landmarks_agree_with_5(astronaut):
     assert many.shape == (68, 2)
     eyes = np.array([many[36:42].mean(0), many[42:48].mean(0)])
     np.testing.assert_allclose(eyes, [five[2:4].mean(0), five[0:2].mean(0)], atol=3)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_dlib_finds_a_turned_face_and_sets_it_upright(astronaut, turns):
+    detector = DlibHog()
+    (true,) = detector(astronaut)[:1]
+    upright = f.align(astronaut, f.alignment.five_of_68(f.landmarks(astronaut, true, 68)))
+    turned = np.ascontiguousarray(np.rot90(astronaut, turns))
+    assert DlibHog(turned=False)(turned) == []
+    found = f.extract_faces(turned, detector=detector)
+    assert len(found) == 1
+    assert np.abs(found.images[0].astype(int) - upright).mean() < 5  # another direction is above 50
+    box = detector(turned)[0]
+    middle = np.array([true.x + true.width / 2, true.y + true.height / 2])
+    side = astronaut.shape[0] - 1
+    for _ in range(turns):
+        middle = np.array([middle[1], side - middle[0]])
+    np.testing.assert_allclose([box.x + box.width / 2, box.y + box.height / 2], middle, atol=15)

@@ -20,7 +20,7 @@ def check(scorer):
         raise DataError("--masks and --cafi-tables are for photographs and --method cafi: no other method masks faces")
 
 
-def write_masks(table, scorer, folder, *, fallback=None):
+def write_masks(table, scorer, folder, *, inputs=None, **reading):
     """Write the masked face of every photograph that was scored, as a PNG file of `scorer.size` pixels a side.
 
     Parameters
@@ -31,8 +31,10 @@ def write_masks(table, scorer, folder, *, fallback=None):
         The scorer that made it.
     folder : path
         Where to. A picture bears its photograph's name; a name that occurs again gets a number: `a.png`, `a-2.png`.
-    fallback : {None, "centre"}, default=None
-        As the photographs were scored.
+    inputs : sequence, default=None
+        What was scored, row by row, as `photographs.score_files` took it. None: the paths in the table.
+    **reading
+        `fallback`, `detector` and `aligned`, as the photographs were scored.
 
     Returns
     -------
@@ -47,9 +49,11 @@ def write_masks(table, scorer, folder, *, fallback=None):
     scored = table.dropna(subset=["score"])
     stems = [Path(path).stem for path in scored["path"]]
     files = pd.Series([str(Path(folder, f"{name}.png")) for name in _distinct(stems)], scored.index, dtype=object)
+    paths = list(table["path"]) if inputs is None else [path for path, _ in inputs]
+    paths = [path for path, good in zip(paths, table["score"].notna(), strict=True) if good]
     for start in range(0, len(scored), CHUNK):
         part = scored.iloc[start : start + CHUNK]
-        faces = load_files(part["path"], names=range(len(part)), fallback=fallback).faces
+        faces = load_files(paths[start : start + CHUNK], names=range(len(part)), **reading).faces
         if len(faces) != len(part):
             raise DataError("photographs have changed or gone since they were scored: run again with --restart")
         for file, picture in zip(files.loc[part.index], scorer.pictures(faces), strict=True):

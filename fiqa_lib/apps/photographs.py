@@ -179,8 +179,8 @@ def list_inputs(paths):
     ----------
     paths : sequence of paths
         A folder stands for the photographs below it (sorted), a `.txt` or `.lst` file for the paths in its lines
-        (relative to the folder of the list), a `.bin` file of InsightFace for its images ("0", "1" ...; aligned crops),
-        anything else for itself.
+        (relative to the folder of the list), a `.bin` file of InsightFace for its images ("00000" ..., as
+        `read_insightface_bin` names them; aligned crops), anything else for itself.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def _images_in(path):
         images = read_insightface_bin(path).images
     except DataError as error:
         return [(path, str(error).removeprefix(f"{path}: "))]
-    return [(Encoded(str(number), data), None) for number, data in enumerate(images)]
+    return [(Encoded(f"{number:05d}", data), None) for number, data in enumerate(images)]
 
 
 def _listed(path):

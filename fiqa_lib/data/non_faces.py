@@ -68,7 +68,7 @@ def _textures(n, random_state):
 
 @functools.cache
 def _false_positives(threshold):
-    crops, detector = [], DlibHog(threshold=threshold, margin=0)
+    crops, detector = [], DlibHog(threshold=threshold, margin=0, turned=False)
     for name in FACELESS:
         picture = _picture(name)
         for number, box in enumerate(detector(picture), 1):

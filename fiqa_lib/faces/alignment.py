@@ -114,6 +114,11 @@ def landmarks(image, box, n_points=5):
     return (points + 0.5) / scale - 0.5 + [left, top]
 
 
+def five_of_68(points):
+    """The five points of `ARCFACE_POINTS` from 68 of iBUG: eyes (means of six), tip of the nose, mouth corners."""
+    return np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+
+
 def _box_of_dlib(box):
     """The box that dlib would give (x, y, width, height), from the five landmarks of a detection that has them."""
     points = getattr(box, "landmarks", None)

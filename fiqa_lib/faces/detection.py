@@ -50,7 +50,8 @@ class DlibHog:
 
     The detector sees faces of about 80 pixels and more. Photographs are therefore enlarged (at most twice) or reduced
     so that their longer side is about `working_side`; where nothing is found, twice that is tried, then a replicated
-    margin, for portraits whose head fills the frame, and last a photograph that had to be reduced at its full size.
+    margin, for portraits whose head fills the frame, then a photograph that had to be reduced at its full size, and
+    last the picture turned by quarter turns.
 
     Parameters
     ----------
@@ -58,19 +59,23 @@ class DlibHog:
         Pixels of the longer side in the first try.
     threshold : float, default=0.0
         Detections below this score are dropped. 0 is dlib's own; negative finds more, and more that are no faces. In
-        the last try it is at least `FULL_SIZE_SCORE`.
+        the last two tries it is at least `FULL_SIZE_SCORE`.
     margin : float, default=0.3
         Margin of that try as a share of the shorter side. 0 switches that try off.
     full_size : bool, default=True
-        Whether the last try is made, tile by tile: some seconds for 24 megapixels without a face.
+        Whether that try is made, tile by tile: some seconds for 24 megapixels without a face.
+    turned : bool, default=True
+        Whether the last try is made. A face that it finds has the five points of `alignment.ARCFACE_POINTS`, from
+        dlib's model of 68: the five of the other one would be looked for upright.
     """
 
-    def __init__(self, working_side=1000, threshold=0.0, margin=0.3, full_size=True):
-        self.working_side, self.threshold, self.margin, self.full_size = working_side, threshold, margin, full_size
+    def __init__(self, working_side=1000, threshold=0.0, margin=0.3, full_size=True, turned=True):
+        self.working_side, self.threshold, self.margin = working_side, threshold, margin
+        self.full_size, self.turned = full_size, turned
 
     def __repr__(self):
         settings = f"working_side={self.working_side}, threshold={self.threshold}, margin={self.margin}"
-        return f"DlibHog({settings}, full_size={self.full_size})"
+        return f"DlibHog({settings}, full_size={self.full_size}, turned={self.turned})"
 
     def __call__(self, image):
         """Detections in an (H, W, 3) uint8 RGB image, best score first."""
@@ -88,7 +93,22 @@ class DlibHog:
             return []
         if detections := self._with_margin(image):
             return detections
-        return self._tiles(image, scales[-1]) if self.full_size and scales[-1] < 1 else []
+        if self.full_size and scales[-1] < 1 and (detections := self._tiles(image, scales[-1])):
+            return detections
+        return self._quarter_turns(image, scales[0]) if self.turned else []
+
+    def _quarter_turns(self, image, scale):
+        """The detections of the direction with the best one."""
+        from .alignment import five_of_68, landmarks  # here: it reads dlib's models
+
+        best = []
+        for turns in (1, 3, 2):
+            turned = np.ascontiguousarray(np.rot90(image, turns))
+            found = [d for d in self._run(turned, scale) if d.score >= FULL_SIZE_SCORE]
+            if found and (not best or found[0].score > best[0].score):
+                found = [d._replace(landmarks=five_of_68(landmarks(turned, d, 68))) for d in found]
+                best = [turned_back(d, turns, *image.shape[:2]) for d in found]
+        return best
 
     def _with_margin(self, image):
         height, width = image.shape[:2]
@@ -124,6 +144,17 @@ class DlibHog:
             for b, s in zip(boxes, scores, strict=True)
         ]
         return sorted(detections, key=lambda d: -d.score)
+
+
+def turned_back(detection, turns, height, width):
+    """A detection of `np.rot90(image, turns)`, in the picture (height, width) as it was."""
+    corners = np.array([[detection.x, detection.y], [detection.x + detection.width, detection.y + detection.height]])
+    points = np.vstack([corners, detection.landmarks])
+    for turn in range(turns, 0, -1):
+        side = width if turn % 2 == 1 else height  # the width of the picture before this quarter turn
+        points = np.stack([side - 1 - points[:, 1], points[:, 0]], 1)
+    (left, top), (right, bottom) = points[:2].min(0), points[:2].max(0)
+    return Detection(left, top, right - left, bottom - top, detection.score, points[2:])
 
 
 def _scaled(detection, factor):

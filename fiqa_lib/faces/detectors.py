@@ -9,7 +9,7 @@ from .mtcnn import Mtcnn
 DETECTORS = {"dlib-hog": DlibHog, "mtcnn": Mtcnn}
 """Name -> class. An instance is called with an image and returns a list of `Detection`."""
 
-_QUICK = {"dlib-hog": {"margin": 0, "full_size": False}, "mtcnn": {"further": False}}
+_QUICK = {"dlib-hog": {"margin": 0, "full_size": False, "turned": False}, "mtcnn": {"further": False}}
 
 
 def load_detector(name="mtcnn", *, quick=False, **parameters):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .detection import Detection
+from .detection import Detection, turned_back
 
 CELL, STRIDE, FACTOR = 12, 2, 0.709
 """P-Net's window and step in pixels, and the size of each level of the pyramid as a share of the one before."""
@@ -154,7 +154,7 @@ class Mtcnn:
             if _best(detections) >= SURE:
                 break
             detections = self._search(np.ascontiguousarray(np.rot90(image, turns)))
-            yield _best(detections), [_turned_back(d, turns, height, width) for d in detections]
+            yield _best(detections), [turned_back(d, turns, height, width) for d in detections]
 
     def _tiles(self, image):
         detections = []
@@ -236,14 +236,3 @@ def _moved(detection, factor, left, top):
     x, y, width, height, score, points = detection
     place = factor * np.asarray(points) + [left, top]
     return Detection(factor * x + left, factor * y + top, factor * width, factor * height, score, place)
-
-
-def _turned_back(detection, turns, height, width):
-    """A detection of `np.rot90(image, turns)`, in the picture (height, width) as it was."""
-    corners = np.array([[detection.x, detection.y], [detection.x + detection.width, detection.y + detection.height]])
-    points = np.vstack([corners, detection.landmarks])
-    for turn in range(turns, 0, -1):
-        side = width if turn % 2 == 1 else height  # the width of the picture before this quarter turn
-        points = np.stack([side - 1 - points[:, 1], points[:, 0]], 1)
-    (left, top), (right, bottom) = points[:2].min(0), points[:2].max(0)
-    return Detection(left, top, right - left, bottom - top, detection.score, points[2:])

@@ -78,7 +78,7 @@ def choose_targets(faces, identities=None):
     allowed, people = _candidates(faces), np.unique(faces.identities)
     if lacking := [str(p) for p in people if not allowed[faces.identities == p].any()]:
         raise DataError(f"no photograph of {', '.join(lacking[:5])} may be the target: mark one in the column target")
-    detector = DlibHog(working_side=SIZE, threshold=-1.5, margin=0)
+    detector = DlibHog(working_side=SIZE, threshold=-1.5, margin=0, turned=False)
     scores = np.full(len(faces), -np.inf)
     for row in np.flatnonzero(allowed):
         scores[row] = max((found.score for found in detector(faces.images[row])), default=detector.threshold)

@@ -90,7 +90,7 @@ class DetectorScore(Scorer):
         self.threshold = threshold
 
     def _score(self, images, faces):
-        detector = DlibHog(working_side=images.shape[1], threshold=self.threshold, margin=0)
+        detector = DlibHog(working_side=images.shape[1], threshold=self.threshold, margin=0, turned=False)
         return [max((d.score for d in detector(image)), default=self.threshold) for image in images]
 
 
