@@ -39,7 +39,7 @@ def results(monkeypatch, tmp_path):
     page = tmp_path / "README.md"
     page.write_text(readme.README.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(readme, "README", page)
-    monkeypatch.setattr(readme, "FIGURE", tmp_path / "tour.png")
+    monkeypatch.setattr(readme, "FIGURE", tmp_path / "tour.jpg")
     monkeypatch.setattr(readme, "RESULTS", tmp_path)
     readme.write()
     return tmp_path

@@ -6,6 +6,25 @@ from ...faces import CANONICAL_EYES, CANONICAL_POINTS
 from . import exercise
 
 
+@exercise("1.1")
+def overlap(attempt):
+    """Intersection over union of one box with several."""
+    box = np.array([10.0, 10, 14, 14])
+    others = np.array([[10, 10, 14, 14], [12, 10, 16, 14], [18, 18, 19, 19], [11, 11, 13, 13], [20, 4, 30, 9]], float)
+    found = np.asarray(attempt(box.copy(), others.copy()), float)
+    if found.shape != (5,):
+        return f"one number for each of the other boxes is wanted, (K,), not the shape {found.shape}"
+    if found[4] != 0 or found[2] != 0:
+        return "boxes that share nothing overlap by 0: a negative width is no width, and two of them no area"
+    if not np.isclose(found[0], 1):
+        return "a box overlaps itself by 1: the area of the union counts what both share once"
+    if not np.isclose(found[3], 0.25):
+        return "a box inside the other: the union is the larger one, so the overlap is the share of its area"
+    if not np.isclose(found[1], 1 / 3):
+        return "two boxes of 16 that share 8 cover 24 together"
+    return None
+
+
 def _turned(degrees, scale=1.0, shift=(0.0, 0.0)):
     """The canonical landmarks, turned clockwise as seen in a picture, scaled and shifted: (5, 2)."""
     angle = np.radians(degrees)
@@ -13,20 +32,20 @@ def _turned(degrees, scale=1.0, shift=(0.0, 0.0)):
     return CANONICAL_POINTS @ matrix.T + shift
 
 
-@exercise("1.1")
+@exercise("1.2")
 def eyes_of(attempt):
     """Inter-eye distance and roll from five landmarks."""
-    level = np.array([[40, 10], [30, 10], [10, 10], [20, 10], [25, 30]], float)  # eye centres at x = 35 and 15
+    level = np.array([[15, 10], [35, 10], [25, 22], [17, 34], [33, 34]], float)
     answer = attempt(level.copy())
     if np.shape(answer) != (2,):
         return "two numbers are wanted: the distance and the roll"
     distance, roll = answer
     if not np.isclose(distance, 20):
-        return "the centre of an eye is the mean of its two corners; between the centres of this face are 20 pixels"
+        return "the eyes are the first two landmarks; between those of this face are 20 pixels"
     if not np.isclose(roll, 0, atol=1e-6):
         return "both eyes stand equally high, so the roll is 0: which way does your eye line point?"
     lower = level.copy()
-    lower[:2, 1] += 20  # the eye on the picture's right is 20 lower: 45 degrees
+    lower[1, 1] += 20  # the eye on the picture's right is 20 lower: 45 degrees
     distance, roll = attempt(lower)
     if np.isclose(roll, np.pi / 4):
         return "the roll is wanted in degrees"
@@ -43,7 +62,7 @@ def eyes_of(attempt):
     return None
 
 
-@exercise("1.2")
+@exercise("1.3")
 def from_eyes(attempt):
     """The similarity transform that takes two eye centres to their places in the canonical crop."""
     left, right = CANONICAL_EYES
@@ -53,16 +72,12 @@ def from_eyes(attempt):
     if not np.allclose(matrix, [[1, 0, 0], [0, 1, 0]], atol=1e-6):
         return "eyes that are in their places already must stay: the matrix must be [[1, 0, 0], [0, 1, 0]]"
     for degrees, scale, shift in ((0, 2.0, (30, -12)), (25, 0.4, (90, 5)), (-170, 1.3, (400, 500))):
-        eyes = _eyes(_turned(degrees, scale, shift))
+        eyes = _turned(degrees, scale, shift)[:2]
         matrix = np.asarray(attempt(eyes[0].copy(), eyes[1].copy()), float)
         hint = _not_similar(matrix) or _not_met(matrix, eyes, degrees)
         if hint:
             return hint
     return None
-
-
-def _eyes(points):
-    return np.array([points[2:4].mean(0), points[0:2].mean(0)])
 
 
 def _not_similar(matrix):
