@@ -24,7 +24,7 @@ FIGURE = ROOT / "data" / "results" / "tour.jpg"
 FIGURE_ALT = "Faces sorted by quality score"
 NUMBERS = (
     ("FNMR before anything is discarded (FMR 0.1%)", "00_setup_and_tour", "starting_fnmr", "percent"),
-    ("mirror agreement, area up to 20% discarded (0 the oracle, 1 chance)", "00_setup_and_tour", "oracle_mirror", "number"),
+    ("mirror agreement, area up to 20% discard (0 oracle, 1 chance)", "00_setup_and_tour", "oracle_mirror", "number"),
     ("upper end of its 95% interval over people", "00_setup_and_tour", "oracle_mirror_high", "number"),
     ("distilled, a small network trained on other people", "00_setup_and_tour", "oracle_distilled", "number"),
     ("upper end of its 95% interval over people", "00_setup_and_tour", "oracle_distilled_high", "number"),
