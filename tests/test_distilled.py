@@ -45,7 +45,7 @@ def test_the_weights_that_ship_score_without_a_fit(orl):
 def test_clean_faces_are_better_than_damaged_ones(orl, kind):
     faces = orl[::20]
     clean, damaged = (Distilled().score_samples(f) for f in (faces, degrade(faces, kind, 0.8)))
-    assert (clean > damaged).mean() >= 0.9, (clean - damaged)
+    assert (clean > damaged).mean() >= 0.9, clean - damaged
 
 
 def test_a_turned_head_is_worse_the_more_it_is_turned(orl):

@@ -32,9 +32,9 @@ class Distilled(Scorer):
     **Faithful**: distillation into a network that scores in one pass; labels from recognition itself.
     **Changed**: the student is MobileFaceNet's trunk with one linear unit on the means and deviations of its stages,
     trained by `python -m fiqa_lib train-distilled` on LFW's learn people: each photograph and six copies of it, turned
-    in space, small, blurred, covered. The label of a copy is its similarity to the person's *other* photographs, by dlib's
-    network and by MobileFaceNet, as a mean of ranks. The trunk is MobileFaceNet's, so its verdicts on MobileFaceNet's
-    failures are of the same model. What it was trained on and how it did stand in `data/README.md`.
+    in space, small, blurred, covered. The label of a copy is its similarity to the person's *other* photographs, by
+    dlib's network and by MobileFaceNet, as a mean of ranks. Verified by one of these two it is of the same model.
+    What it was trained on and how it did stand in `data/README.md`.
     **Blind**: to what its copies do not show: age, twins, a wrong person in the photograph; painted faces.
 
     Parameters
@@ -67,8 +67,8 @@ class Distilled(Scorer):
         Returns
         -------
         DataFrame
-            `score`, and `p_nonmatch`: the chance that the face is not matched to a good photograph of the same person at an
-            FMR of 1e-3, as on LFW's choose people. NaN with `weights` of one's own, which have no calibration.
+            `score`, and `p_nonmatch`: the chance that the face is not matched to a good photograph of the same person
+            at an FMR of 1e-3, as on LFW's choose people. NaN with `weights` of one's own, which have no calibration.
         """
         table = super().assess(faces)
         chance = np.nan if self.weights else calibration().chance(table["score"].to_numpy())

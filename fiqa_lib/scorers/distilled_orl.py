@@ -1,4 +1,4 @@
-"""One pass instead of many, learned in seconds from a small set of faces: a ridge regression on labels of several teachers."""
+"""One pass instead of many, learned from a small set of faces: a ridge regression on the labels of several teachers."""
 
 from __future__ import annotations
 

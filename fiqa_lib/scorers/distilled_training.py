@@ -1,7 +1,7 @@
-"""How the weights of `distilled` come about: copies of LFW's photographs, labels of two networks, a ridge, fine-tuning.
+"""How the weights of `distilled` come about: copies, labels of two networks, a ridge, fine-tuning.
 
-`python -m fiqa_lib train-distilled` runs it. Work that takes long is kept in a folder, photograph by photograph, so that
-a run that was killed goes on.
+`python -m fiqa_lib train-distilled` runs it. Work that takes long is kept in a folder, so that a run that was killed
+goes on.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def look_at_copies(images, names, folder, observer, random_state=0, progress=lam
         files.append(folder / f"copies-{key}.npz")
         if not files[-1].is_file():
             copies = [
-                (start + place, copy)
+                (place, copy)
                 for place, name in enumerate(part)
                 for copy in hard_copies(np.asarray(images[start + place]), _generator(random_state, name))
             ]
@@ -139,7 +139,7 @@ def _generator(random_state, name):
     return np.random.default_rng([random_state, int.from_bytes(words, "big")])
 
 
-def load_material(files, people):
+def load_material(files, people, of_each=False):
     """What `look_at_copies` wrote, with labels.
 
     Parameters
@@ -148,6 +148,8 @@ def load_material(files, people):
         In the order of the photographs.
     people : sequence of N
         Who each photograph shows.
+    of_each : bool, default=False
+        To compare recipes: also the label by each teacher alone, "label of NAME"; without `frozen`, which is large.
 
     Returns
     -------
@@ -157,22 +159,39 @@ def load_material(files, people):
     parts = []
     for number, file in enumerate(files):
         with np.load(file) as arrays:
-            parts.append(dict(arrays) | {"source": arrays["source"] + number * AT_ONCE})
+            kept = {name: arrays[name] for name in arrays.files if not (of_each and name == "frozen")}
+            parts.append(kept | {"source": arrays["source"] + number * AT_ONCE})
     found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     who, clean = np.asarray(people)[found["source"]], found["kinds"] == ""
-    own = [class_similarities(found.pop(name), who, found["source"], clean)[0] for name in TEACHERS]
-    return found | {"label": ensemble(own)}
+    own = {name: class_similarities(found.pop(name), who, found["source"], clean)[0] for name in TEACHERS}
+    if of_each:
+        found |= {f"label of {name}": ensemble([values]) for name, values in own.items()}
+    return found | {"label": ensemble(own.values())}
 
 
-LENGTH_COUNTS = 30
-"""How much more the length of the features may weigh than one of the other statistics, before it is penalised as they."""
+def fit_ridge(student, statistics, label, alpha=1e5, length_counts=30):
+    """Set the linear unit to the ridge regression of the label on the standardised statistics.
 
+    Parameters
+    ----------
+    student : Student
+        Changed in place.
+    statistics : array (N, N_STATISTICS)
+        Of its trunk.
+    label : array (N,)
+        Higher is better; no NaN.
+    alpha : float, default=1e5
+        The penalty.
+    length_counts : float, default=30
+        How much more the length of the features may weigh than another statistic, at the same penalty.
 
-def fit_ridge(student, statistics, label, alpha=1e5):
-    """Set the linear unit to the ridge regression of the label (N,) on the statistics (N, F), standardised."""
+    Returns
+    -------
+    Student
+    """
     x, y = with_length(torch.from_numpy(statistics.astype(np.float32))).numpy(), np.asarray(label, np.float32)
     mean, scale = x.mean(0), x.std(0) + 1e-3
-    scale[-1] /= LENGTH_COUNTS
+    scale[-1] /= length_counts
     x -= mean
     x /= scale
     weight = np.linalg.solve(x.T @ x + np.float32(alpha) * np.eye(x.shape[1], dtype=np.float32), x.T @ (y - y.mean()))
@@ -183,7 +202,9 @@ def fit_ridge(student, statistics, label, alpha=1e5):
     return student
 
 
-def fine_tune(student, material, *, epochs, rate=2e-4, head_rate=2e-5, batch=64, decay=0.998, random_state=0, watch=None):
+def fine_tune(
+    student, material, *, epochs, rate=2e-4, head_rate=2e-5, batch=64, decay=0.99, random_state=0, watch=None
+):
     """Train the blocks that are not frozen, and the unit, by the error and by the order of pairs in a batch.
 
     Parameters
@@ -198,7 +219,7 @@ def fine_tune(student, material, *, epochs, rate=2e-4, head_rate=2e-5, batch=64,
         Learning rates of the blocks and of the unit, at the start; both fall along a cosine.
     batch : int, default=64
         Faces in a step.
-    decay : float, default=0.998
+    decay : float, default=0.99
         Of the moving average, for one step.
     random_state : int, default=0
         Seed of the order.

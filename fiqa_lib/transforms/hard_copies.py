@@ -1,7 +1,7 @@
 """Copies of a photograph as hard as those from the wild: turned heads, few pixels, cover, several damages together.
 
 `degradations.random_degradations` makes copies for lessons, one damage at a time and by name. A network that has to
-judge photographs which nobody here has seen learns from these instead: wider, mixed, and aligned with a detector's errors.
+judge photographs from anywhere learns from these instead: wider, mixed, and aligned with a detector's errors.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .kinds import KINDS
 from .turning import turn
 
 TURN, FEW_PIXELS, PATCHES = "turn", "few_pixels", "patches"
-"""Damages that are no `KINDS`: a turn in space, a small or badly stored picture, pieces of other things before the face."""
+"""Damages that are no `KINDS`: a turn in space, a small or badly stored picture, things before the face."""
 
 
 class Copy(NamedTuple):
@@ -102,7 +102,7 @@ _DOWN = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST)
 
 
 def few_pixels(image, rng):
-    """A crop of 18 to 110 pixels made large again: reduced by one of four rules, at times blurred, noisy, JPEG-coded."""
+    """A crop of 18 to 110 pixels made large again: by one of four rules, at times blurred, noisy, JPEG-coded."""
     side = int(np.exp(rng.uniform(np.log(18), np.log(110))))
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2))

@@ -1,10 +1,10 @@
 """A face turned in space: what a photograph from the side, aligned by its five landmarks, looks like.
 
 The face of a canonical crop is laid over a generic head: an ellipsoid with a nose, whose proportions vary from call to
-call. The head is turned, seen again (what is hidden disappears, what was seen at a slant is stretched), and aligned anew
-by its own five landmarks, as a detector would give them. After "face profiling" (Zhu, Lei, Liu, Shi & Li, Face alignment
-across large poses, CVPR 2016), without a fitted model. What the photograph does not show, the ear and the back of the
-head, is stretched background: beyond some 75 degrees it is no face any more.
+call. The head is turned and seen again: what is hidden disappears, what was seen at a slant is stretched. Then it is
+aligned anew by its own five landmarks, as a detector would give them. After "face profiling" (Zhu, Lei, Liu, Shi & Li,
+Face alignment across large poses, CVPR 2016), without a fitted model. What the photograph does not show, the ear and
+the back of the head, is stretched background: beyond some 75 degrees it is no face any more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MIDDLE = CANONICAL_POINTS[:2].mean(0)
 
 
 def depth(x, y, shape):
-    """Height of a head's surface over the plane of its silhouette, all in eye distances; the origin is between the eyes.
+    """Height of a head's surface over the plane of its silhouette, in eye distances; the origin is between the eyes.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def depth(x, y, shape):
     skull = deep * np.sqrt(np.clip(1 - out**2.3, 0, None)) - recede * np.clip(out - 1, 0, 0.8)
     along = np.where(y < 0.57, np.clip((y + 0.05) / 0.62, 0, 1), np.exp(-(((y - 0.57) / 0.13) ** 2)))
     ridge = nose * along * np.exp(-((x / (0.13 + 0.08 * np.clip(along, 0, 1))) ** 2))
-    sockets = -0.1 * (np.exp(-(((x - 0.5) / 0.25) ** 2)) + np.exp(-(((x + 0.5) / 0.25) ** 2))) * np.exp(-((y / 0.2) ** 2))
+    beside = np.exp(-(((x - 0.5) / 0.25) ** 2)) + np.exp(-(((x + 0.5) / 0.25) ** 2))
+    sockets = -0.1 * beside * np.exp(-((y / 0.2) ** 2))
     lips = 0.1 * np.exp(-((x / 0.4) ** 2) - ((y - 1.15) / 0.18) ** 2)
     return skull + ridge + sockets + lips
 
