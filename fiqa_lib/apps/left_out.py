@@ -14,7 +14,6 @@ from ..transforms.degradations import CLEAN, random_degradations
 from . import benchmark
 from .protocol_tables import in_words, make, one_thread
 
-
 SLOW = {"cafi", "dbcnn", "faceqgen"}
 """Methods, or families of methods, of which six fits would take most of an hour; they are rows with that reason."""
 
