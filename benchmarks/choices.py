@@ -23,8 +23,10 @@ from fiqa_lib.scorers import SCORERS
 from fiqa_lib.scorers.view_agreement import SETTINGS, VIEWS
 
 NETWORKS = ("dlib", "mobilefacenet")
-PER_PERSON = 2
-"""Photographs of a person of LFW: about 600 in all."""
+PER_PERSON = 4
+"""The most photographs of a person of LFW."""
+COPIES = 3
+"""Degraded copies of each photograph of ORL-D."""
 
 
 def _views(*views, frame=0.15, blur=0.03):
@@ -54,11 +56,11 @@ CANDIDATES = {
     },
     "prefiqs": {
         "default": {},
+        "layer 0.05": {"share": 0.05},
+        "layer 0.1": {"share": 0.1},
         "layer 0.2": {"share": 0.2},
-        "layer 0.6": {"share": 0.6},
-        "network 0.2": {"share": 0.2, "scope": "network"},
+        "network 0.1": {"share": 0.1, "scope": "network"},
         "network 0.4": {"share": 0.4, "scope": "network"},
-        "network 0.6": {"share": 0.6, "scope": "network"},
     },
     "faceqan": {"default": {}, "epsilon 0.005": {"epsilon": 0.005}, "epsilon 0.02": {"epsilon": 0.02}},
 }
@@ -77,7 +79,7 @@ def lfw(folder):
 
 def orl_d():
     """(faces, pairs, people): ORL-D of the choose people."""
-    faces = protocol.orl_d_of("choose")
+    faces = protocol.orl_d_of("choose", copies=COPIES)
     return faces, pair_indices(faces.identities), faces.identities
 
 

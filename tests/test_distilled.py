@@ -1,11 +1,14 @@
 """The weights that ship: what they say, how large and how fresh they are; and what their training rests on."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import skimage
 import torch
 
 import fiqa_lib as fq
 from fiqa_lib import cache, weights
+from fiqa_lib.cli import main
 from fiqa_lib.errors import WeightsError
 from fiqa_lib.faces.alignment import CANONICAL_POINTS
 from fiqa_lib.networks.quality_trunk import N_FROZEN, N_STATISTICS, QualityTrunk, Student, trunk_input
@@ -39,6 +42,16 @@ def test_the_weights_that_ship_score_without_a_fit(orl):
     table = Distilled().assess(faces)
     np.testing.assert_array_equal(table["score"], scores)
     np.testing.assert_allclose(table["p_nonmatch"], calibration().chance(scores))
+
+
+def test_it_is_what_the_command_uses_when_no_method_is_named(tmp_path):
+    skimage.io.imsave(tmp_path / "a.png", skimage.data.astronaut())
+    out = tmp_path / "o.csv"
+    assert main(["score", str(tmp_path / "a.png"), "--out", str(out), "--no-progress"]) == 0
+    row = pd.read_csv(out).iloc[0]
+    face = fq.load_faces(tmp_path / "a.png")
+    assert row["score"] == pytest.approx(Distilled().score_samples(face)[0], rel=1e-4)
+    assert row["p_nonmatch"] == pytest.approx(calibration().chance([row["score"]])[0], abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["low_resolution", "gaussian_blur", "motion_blur", "occlusion", "pose", "low_light"])

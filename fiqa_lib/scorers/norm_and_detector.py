@@ -120,7 +120,7 @@ def detector_scores(faces):
 
 def quantiles(values):
     """At most `REFERENCES` sorted numbers that stand for a distribution: (N,) -> (min(N, 1001),) float64."""
-    return np.quantile(values, np.linspace(0, 1, min(len(values), REFERENCES)))
+    return np.sort(values) if len(values) <= REFERENCES else np.quantile(values, np.linspace(0, 1, REFERENCES))
 
 
 def rank(values, reference):
