@@ -3,8 +3,8 @@
 Run with `FIQA_LFW=FOLDER python benchmarks/bench_distilled.py --work WORK --out data/results/distilled_recipes.csv`,
 where WORK is the folder that `python -m fiqa_lib train-distilled --work WORK` filled. The recipes are ridges on the
 trunk as it is, so that one pass over the copies serves all. Verified by dlib's network and MobileFaceNet. Numbers are
-normalised areas up to 20% and 30% discard (1 is chance), and the oracle-scaled area up to 20%. The shipped weights alone
-are also reported on the report people: `--report`, once. `rows()` measures the time of a face.
+normalised areas up to 20% and 30% discard (1 is chance), and the oracle-scaled area up to 20%. The shipped weights
+alone are also reported on the report people: `--report`, once. `rows()` measures the time of a face.
 """
 
 import argparse
@@ -78,10 +78,13 @@ def recipes(material):
     yield "length as any statistic", (kept, both, {"length_counts": 1})
 
 
-def described(role, observer):
-    """LFW's people of a role: photographs, statistics, similarities of both networks."""
-    material = load_lfw_people(os.environ["FIQA_LFW"], role)
-    seen = observer(material.faces.images, quick=False)
+def described(role, observer, work):
+    """LFW's people of a role: photographs, statistics, similarities of both networks. Kept in the work folder."""
+    material, kept = load_lfw_people(os.environ["FIQA_LFW"], role), work / f"described-{role}.npz"
+    if not kept.is_file():
+        seen = observer(material.faces.images, quick=False)
+        np.savez(kept, **{name: seen[name] for name in ("statistics", *TEACHERS)})
+    seen = dict(np.load(kept))
     similarities = {
         name: protocol.similarities(
             material.spread(seen[name], np.nan), material.pairs, observer.teachers[name].similarity_of
@@ -124,7 +127,7 @@ def main(arguments=None):
     files = look_at_copies(learn.images[used], names[used], options.work, None)
     copies = load_material(files, people[used], of_each=True)
     observer, student, rows = Observer(), Student(), []
-    choose, seen, similarities = described("choose", observer)
+    choose, seen, similarities = described("choose", observer, options.work)
 
     def add(recipe, scores, people="choose", material=choose, of=similarities, learned=""):
         found = areas(material.spread(scores, -np.inf), material, of)
@@ -141,7 +144,7 @@ def main(arguments=None):
         with torch.inference_mode():
             add(recipe, student.judge(torch.from_numpy(seen["statistics"])).numpy(), learned=int(kept.sum()))
     if options.report:
-        report, seen, similarities = described("report", observer)
+        report, seen, similarities = described("report", observer, options.work)
         about = {"people": "report", "material": report, "of": similarities}
         add("detector-score", report.faces.attributes["detector_score"].to_numpy(), **about)
         add("embedding-norm of mobilefacenet", np.linalg.norm(seen["mobilefacenet"], axis=1), **about)
