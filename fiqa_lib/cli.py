@@ -507,7 +507,7 @@ def benchmark(arguments):
 
 
 def _benchmark_by_protocol(arguments):
-    from .apps import protocol_tables
+    from .apps import left_out, protocol_tables
     from .data import lfw_folders
 
     fixed = [name for name in ("pairs", "groups", "recogniser", "weights") if getattr(arguments, name)]
@@ -524,7 +524,7 @@ def _benchmark_by_protocol(arguments):
             raise DataError(f"{error}; --lfw FOLDER or the variable FIQA_LFW says where LFW is") from error
         made = protocol_tables.make_lfw(folder, arguments.out, detector=_reading(arguments)["detector"], **options)
     else:
-        made = protocol_tables.make_orl(arguments.out, **options)
+        made = left_out.make_orl(arguments.out, **options)
     print(protocol_tables.summary(made["table"]))
     print(f"Written: {arguments.out}")
 

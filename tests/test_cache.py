@@ -72,9 +72,11 @@ class TestOneScorersArithmetic:
 @pytest.mark.parametrize(
     "scorer, rests_on",
     [
-        ("distilled", "transforms/degradations.py"),
-        ("distilled", "labels/sdd.py"),
-        ("distilled", "transforms/perturbations.py"),
+        ("distilled", "networks/quality_trunk.py"),
+        ("distilled_training", "transforms/hard_copies.py"),
+        ("distilled_orl", "transforms/degradations.py"),
+        ("distilled_orl", "labels/sdd.py"),
+        ("distilled_orl", "transforms/perturbations.py"),
         ("sdd_fiqa", "data/training_sets.py"),
         ("dbcnn", "networks/fit.py"),
         ("cafi", "faces/masking.py"),

@@ -12,7 +12,20 @@ from ..faces import Faces
 from ..scorers import SCORERS
 from ..transforms.degradations import CLEAN, random_degradations
 from . import benchmark
-from .protocol_tables import in_words, make, one_thread
+from .protocol_tables import (
+    REFERENCE,
+    entries,
+    facts_of,
+    in_words,
+    make,
+    networks,
+    one_thread,
+    orl_material,
+    run,
+    similarities,
+    tables,
+    write,
+)
 
 SLOW = {"cafi", "dbcnn", "faceqgen"}
 """Methods, or families of methods, of which six fits would take most of an hour; they are rows with that reason."""
@@ -143,3 +156,37 @@ def _family_rows(material, similarity, verifier, good, scores, reference, draws)
             sure = p <= 0.05 and not row["difference_low"] <= 0 <= row["difference_high"]
             row |= {"p_holm": p, "verdict": ("better" if row["difference"] < 0 else "worse") if sure else "cannot tell"}
     return rows
+
+
+def make_orl(out, *, methods=None, draws=protocol.DRAWS, jobs=1, left_out=True, say=None):
+    """The tables of ORL-D into a folder: `table`, `flattery`, `winner`, `differences`, `families`.
+
+    Parameters
+    ----------
+    out : Path
+        The folder.
+    methods : sequence of str, default=None
+        As of `entries`.
+    draws : int, default=2000
+        Draws of people.
+    jobs : int, default=1
+        Processes.
+    left_out : bool, default=True
+        Whether `families` is made: six fits for each learner.
+    say : callable, default=None
+        Told how far it is, in lines.
+
+    Returns
+    -------
+    dict of str -> DataFrame
+    """
+    material, recognisers = orl_material(), networks(say)
+    similarity = similarities(material, recognisers, say)
+    scored = run(material, entries(methods, list(recognisers)), jobs=jobs, say=say)
+    made = tables(material, scored, similarity, draws=draws, jobs=jobs)
+    if left_out and REFERENCE in scored.scores:
+        groups = entries(methods, list(recognisers)[:1])
+        options = {"draws": min(draws, 1000), "jobs": jobs, "say": say}
+        made["families"] = families(material, groups, similarity, scored.scores[REFERENCE], **options)
+    write(made, out, f"python -m fiqa_lib benchmark --data orl-d --out {out}", **facts_of(material, recognisers, draws))
+    return made

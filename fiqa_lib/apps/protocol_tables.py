@@ -464,42 +464,6 @@ def write(made, folder, command, **facts):
         write_stamp(folder / "made_from.json", command, [__name__, "fiqa_lib.scorers"], **facts)
 
 
-def make_orl(out, *, methods=None, draws=protocol.DRAWS, jobs=1, left_out=True, say=None):
-    """The tables of ORL-D into a folder: `table`, `flattery`, `winner`, `differences`, `families`.
-
-    Parameters
-    ----------
-    out : Path
-        The folder.
-    methods : sequence of str, default=None
-        As of `entries`.
-    draws : int, default=2000
-        Draws of people.
-    jobs : int, default=1
-        Processes.
-    left_out : bool, default=True
-        Whether `families` is made: six fits for each learner.
-    say : callable, default=None
-        Told how far it is, in lines.
-
-    Returns
-    -------
-    dict of str -> DataFrame
-    """
-    material, recognisers = orl_material(), networks(say)
-    similarity = similarities(material, recognisers, say)
-    scored = run(material, entries(methods, list(recognisers)), jobs=jobs, say=say)
-    made = tables(material, scored, similarity, draws=draws, jobs=jobs)
-    if left_out and REFERENCE in scored.scores:
-        groups = entries(methods, list(recognisers)[:1])
-        options = {"draws": min(draws, 1000), "jobs": jobs, "say": say}
-        from .left_out import families
-
-        made["families"] = families(material, groups, similarity, scored.scores[REFERENCE], **options)
-    write(made, out, f"python -m fiqa_lib benchmark --data orl-d --out {out}", **_facts(material, recognisers, draws))
-    return made
-
-
 def make_lfw(folder, out, *, methods=None, draws=protocol.DRAWS, jobs=1, say=None, **reading):
     """The tables of LFW's report people into a folder: `table`, `flattery`, `winner`, `differences`, `calibration`.
 
@@ -508,7 +472,7 @@ def make_lfw(folder, out, *, methods=None, draws=protocol.DRAWS, jobs=1, say=Non
     folder : path or None
         Where LFW is; see `load_lfw_people`.
     out, methods, draws, jobs, say
-        As for `make_orl`.
+        As of `entries`.
     **reading
         As for `load_lfw_people`.
 
@@ -530,7 +494,7 @@ def make_lfw(folder, out, *, methods=None, draws=protocol.DRAWS, jobs=1, say=Non
     sides = (chosen, on_choose.scores), (material, scored.scores)
     compared = similarities(chosen, recognisers, say), similarity
     made["calibration"] = calibration_table(sides, compared, [x for x in labels if x in on_choose.scores])
-    facts = _facts(material, recognisers, draws) | {"learn_faces": len(material.train)}
+    facts = facts_of(material, recognisers, draws) | {"learn_faces": len(material.train)}
     write(made, out, f"python -m fiqa_lib benchmark --data lfw --out {out}", **facts)
     return made
 
@@ -558,7 +522,7 @@ def _to_calibrate(table, scored):
     return list(dict.fromkeys([*fixed, *best]))
 
 
-def _facts(material, recognisers, draws):
+def facts_of(material, recognisers, draws):
     return {
         "version": __version__,
         "networks": {name: recogniser.fingerprint()[:16] for name, recogniser in recognisers.items()},
