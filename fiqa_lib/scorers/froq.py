@@ -34,7 +34,8 @@ class FROQ(Scorer):
     the course's degradations, not from BSRGAN; the noise is one draw of the course's, the grid is 4 x 4 and not
     8 x 8 squares (a quarter of the passes); lengths of convolutions are taken before their activation, where it is
     no layer of its own (dlib).
-    **Blind** (measured below).
+    **Blind** (ORL training people, dlib, `quick`): sunglasses and severe noise raise it, and so does half-severe
+    over-exposure: they excite the early layers.
 
     Parameters
     ----------
@@ -60,7 +61,10 @@ class FROQ(Scorer):
     """
 
     learns = True
-    claims = ()
+    claims = (
+        *("pose", "mask", "occlusion", "uneven_light", "low_contrast", "low_light", "rotation", "misalignment"),
+        *("gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "jpeg"),
+    )
     cost = "1 embedding"
     quick = {"n_copies": 1, "grid": 2, "most": 120}
 

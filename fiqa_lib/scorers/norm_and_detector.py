@@ -24,7 +24,9 @@ class NormAndDetector(Scorer):
     The course's own combination: the embedding norm (MagFace, Meng et al. 2021) and the confidence of a face detector
     are known signals. **Faithful:** each by itself. **Changed:** the norm is a by-product of networks that were not
     trained for it; ranks instead of raw numbers.
-    **Blind** (measured below).
+    **Blind** (ORL training people, dlib): pose, uneven light, colour cast, rotation and misalignment. Half-severe low
+    contrast raises it, since it lengthens the embedding. A degraded copy of a crop has the detector's score of its
+    photograph: only the length sees what happened after the crop.
 
     A face that was cut from the middle of a photograph because the detector found none (`status` "fallback") has the
     detector rank of the worst reference face. Where nothing was detected at all, as in crops that come aligned, there
@@ -42,7 +44,10 @@ class NormAndDetector(Scorer):
     """
 
     learns = True
-    claims = ()
+    claims = (
+        *("mask", "gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "over_exposure"),
+        *("shot_noise", "sensor_noise", "jpeg"),
+    )
     cost = "one embedding; the detector has run already"
 
     def __init__(self, recogniser="dlib"):
