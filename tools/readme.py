@@ -258,6 +258,10 @@ def _said(rows, columns):
         f"here (*: of all networks). **b** and w: better and worse than {', '.join(reference)}, which was fixed "
         "beforehand; the intervals behind these two are corrected for the number of methods. "
     )
+    if "distilled" in set(rows["method"]):
+        text += (
+            "`distilled` has MobileFaceNet's trunk and learned from both networks: for it neither column is foreign. "
+        )
     text += f"Better on LFW by {'both networks' if len(columns) > 2 else 'this network'}: {_listed(better)}. "
     if learned.ne("").any():
         text += (
