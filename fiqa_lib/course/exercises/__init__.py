@@ -1,6 +1,6 @@
 """The exercises of the notebooks: for each one a function that looks at an attempt and says what is still wrong.
 
-The exercises of notebook 07 stand in `fiqa_lib/course/exercises/nb07.py` (the template's in `template.py`):
+The exercises of notebook 08 stand in `fiqa_lib/course/exercises/nb08.py` (the template's in `template.py`):
 
     from . import exercise
 
