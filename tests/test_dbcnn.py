@@ -353,7 +353,7 @@ def test_scoring_with_fused_layers_is_the_network_itself(fitted, people):
 
 
 def test_a_change_before_the_judge_leaves_the_target_alone(people):
-    settings = DBCNN.quick | {"max_faces": 4, "n_copies": 3, "n_tuning": 0}
+    settings = DBCNN.quick | {"max_faces": 4, "n_copies": 3, "n_tuning": 0, "alpha": 1e-3}
     seen = []
 
     def darkened(faces):

@@ -103,7 +103,9 @@ def test_detectors_by_name():
 
 def test_the_detector_reaches_score_and_its_sheet(tmp_path):
     folder = tmp_path / "photos"
-    write_image(folder / "turned.jpg", np.ascontiguousarray(np.rot90(ASTRONAUT[:300, 80:380])))
+    turn = cv2.getRotationMatrix2D((150, 150), 45, 1)  # between the quarter turns that both try
+    turned = cv2.warpAffine(ASTRONAUT[:300, 80:380], turn, (300, 300), borderMode=cv2.BORDER_REPLICATE)
+    write_image(folder / "turned.jpg", turned)
     assert scored(tmp_path, folder, "--detector", "dlib-hog").status[0] == "no_face"
     found = scored(tmp_path, folder, "--plot", tmp_path / "sheet.png")
     assert found.status[0] == "ok" and found.detector_score[0] > 0.95

@@ -208,12 +208,16 @@ def test_faces_of_strangers_collapse_and_the_score_knows(fitted, dlib_resnet):
     assert scorer.accepts(clean).mean() > 0.9 and scorer.accepts(degraded)[~known].mean() < 0.1
 
 
-def test_what_is_no_face_is_less_recognisable_than_a_face(fitted):
+def test_what_is_no_face_is_less_recognisable_than_a_face(fitted, orl):
     scorer, test = fitted
-    others = scorer.score_samples(non_faces(textures=3, grey=False, random_state=9))
+    others = non_faces(textures=3, grey=False, random_state=9)
     clean = scorer.score_samples(test[::5])
-    assert np.mean(clean[:, None] > others) > 0.95
-    assert scorer.accepts(non_faces(textures=3, grey=False, random_state=9)).mean() < 0.1
+    assert np.mean(clean[:, None] > scorer.score_samples(others)) > 0.99
+    mistakes = others.attributes["kind"] == "false_positive"  # aligned by what a detector took for eyes and a mouth
+    accepted = scorer.accepts(others)
+    assert accepted[~mistakes].mean() < 0.05 and accepted[mistakes].mean() < 0.35
+    one = Recognizability(nearest=False).fit(split_by_identity(orl, random_state=0)[0])
+    assert one.accepts(others)[mistakes].mean() < accepted[mistakes].mean()  # the price of the nearest of several
 
 
 def test_the_largest_cluster_would_have_been_another(fitted):

@@ -7,6 +7,7 @@ themselves) are made here, since nbconvert's own pages load their scripts from t
 import base64
 import html
 import io
+import json
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -24,9 +25,11 @@ from fiqa_lib.files import whole_file
 from . import catalogue, execution
 from .environment import ROOT
 
-STYLE = ROOT / "tools" / "book.css"
+STYLE, SCRIPT = ROOT / "tools" / "book.css", ROOT / "tools" / "book.js"
+LIGHT, DARK = "xcode", "zenburn"  # of pygments' styles, those whose every colour stands out from --code by 4.5 to 1
 TITLE = "Face image quality assessment"
 THUMBNAIL = (220, 150)  # pixels, at most
+PROMPT = re.compile(r"(?:In|Out)\s?\[[\s\d]*\]:")
 
 
 FOLDED = """{%- extends 'basic/index.html.j2' -%}
@@ -95,12 +98,35 @@ def build(out, paths, executed=None, results=None):
     pages = [Page(path, newest(path, executed), *results.get(path.stem, (None, None))) for path in paths]
     lessons = [page for page in pages if not catalogue.is_solution(page.path)]
     solutions = {page.path.stem.removesuffix("_solutions"): page for page in pages if catalogue.is_solution(page.path)}
+    found = []
     for page in pages:
         navigation = _navigation(page, lessons, solutions)
-        _write(out / page.address, render(page, navigation, ".." if "/" in page.address else "."))
-    colours = HtmlFormatter(style="default").get_style_defs(".highlight")
-    _write(out / "style.css", STYLE.read_text(encoding="utf-8") + colours)
+        made = render(page, navigation, ".." if "/" in page.address else ".")
+        _write(out / page.address, made)
+        found += sections(made, page.title, page.address)
+    _write(out / "style.css", STYLE.read_text(encoding="utf-8") + colours())
+    _write(out / "book.js", SCRIPT.read_text(encoding="utf-8"))
+    _write(out / "pages.js", f"window.FIQA_PAGES = {json.dumps(found, ensure_ascii=False)};\n")
     return _write(out / "index.html", index(lessons, solutions))
+
+
+def colours():
+    """The style sheet of the code: `LIGHT`, and `DARK` where the page is."""
+    dark = HtmlFormatter(style=DARK).get_style_defs(':root[data-theme="dark"] .highlight')
+    return HtmlFormatter(style=LIGHT).get_style_defs(".highlight") + "\n" + dark
+
+
+def sections(page, title, address):
+    """What the search knows of a page: for each of its headings a dict `page`, `title`, `address` (with the heading's
+    mark) and `text`, without code and outputs."""
+    finder = _Sections()
+    finder.feed(page)
+    rows = [(mark, " ".join(head.split()), " ".join(PROMPT.sub("", text).split())) for mark, head, text in finder.found]
+    return [
+        {"page": title, "title": head or title, "address": address + (f"#{mark}" if mark else ""), "text": text}
+        for mark, head, text in rows
+        if head or text
+    ]
 
 
 def newest(path, executed=None):
@@ -210,6 +236,30 @@ class _Finder(HTMLParser):
             self.found += [value for name, value in attrs if name in wanted and re.match(r"(https?:)?//", value or "")]
 
 
+class _Sections(HTMLParser):
+    """Cuts a page at its headings of the first three levels: rows [mark, heading, text]."""
+
+    HEADS, SILENT = ("h1", "h2", "h3"), ("script", "style", "nav", "pre", "svg", "math", "title")
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.silent, self.heading = [["", "", ""]], 0, False
+
+    def handle_starttag(self, tag, attrs):
+        self.silent += tag in self.SILENT
+        if tag in self.HEADS:
+            self.found.append([dict(attrs).get("id") or "", "", ""])
+            self.heading = True
+
+    def handle_endtag(self, tag):
+        self.silent -= tag in self.SILENT
+        self.heading = self.heading and tag not in self.HEADS
+
+    def handle_data(self, data):
+        if not self.silent:
+            self.found[-1][1 if self.heading else 2] += data
+
+
 class _Renderer(IPythonRenderer):
     """nbconvert's Markdown, with its formulas drawn here and now."""
 
@@ -234,7 +284,8 @@ class _Exporter(HTMLExporter):
 
     def _to_html(self, source):
         renderer = _Renderer(escape=False, embed_images=True, path=str(self._folder), anchor_link_text="")
-        return MarkdownWithMath(renderer=renderer).render(source)
+        made = MarkdownWithMath(renderer=renderer).render(source)
+        return re.sub(r"(</?)ns\d+:", r"\1", made)  # headings pass through an XML parser, which renames <math>
 
     def from_notebook_node(self, nb, resources=None, **kw):
         self._folder = resources["metadata"]["path"]
@@ -258,11 +309,13 @@ def _navigation(page, lessons, solutions):
 
 
 def _page(title, body, up):
+    body = body.replace("<main>", '<main id="text">', 1)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{html.escape(title)}</title><link rel="stylesheet" href="{up}/style.css"></head>\n'
-        f"<body>{body}</body></html>\n"
+        f'<title>{html.escape(title)}</title><link rel="stylesheet" href="{up}/style.css">'
+        f'<script src="{up}/book.js"></script></head>\n'
+        f'<body><a class="skip" href="#text">To the text</a>{body}</body></html>\n'
     )
 
 

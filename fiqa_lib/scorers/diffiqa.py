@@ -25,8 +25,8 @@ class DifFIQAStyle(Scorer):
     of standard deviation `noise`, and a plain Gaussian filter replaces the model that denoises: it restores nothing and
     knows nothing of faces.
     **Blind** (ORL training people, dlib): a face that is noisy already moves no further when more is added, so that
-    half-severe sensor and shot noise raise the score; so does half-severe over-exposure. Low contrast, uneven light
-    and sunglasses lower it only up to half severity.
+    half-severe sensor and shot noise raise the score; so does half-severe over-exposure. Half-severe compression and
+    half a turn of the head don't lower it. Low contrast, uneven light and sunglasses do so only up to half severity.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class DifFIQAStyle(Scorer):
     """
 
     claims = (
-        *("pose", "occlusion", "misalignment", "rotation"),
-        *("gaussian_blur", "defocus_blur", "motion_blur", "low_resolution", "jpeg"),
+        *("occlusion", "misalignment", "rotation"),
+        *("gaussian_blur", "defocus_blur", "motion_blur", "low_resolution"),
     )
     cost = "2 + 4 * n_draws embeddings"
 

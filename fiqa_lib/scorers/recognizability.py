@@ -40,6 +40,8 @@ class Recognizability(Scorer):
     **Blind** (ORL training people, half of whom built it, dlib; clean faces get 0.086): to a colour cast of any
     severity, and to pose, uneven light, blur out of focus and low resolution of half severity, after which the mean is
     not lower. Full pose, low resolution and masks (0.072 to 0.076) stay nearer to clean faces than to noise (0.045).
+    Of what a detector took for a face it accepts 27% where one direction for all accepts 13%; of other pictures
+    without a face 3%.
 
     Parameters
     ----------
