@@ -44,6 +44,20 @@ def test_edc_says_all_that_a_reader_must_know(scores):
     assert picture(plotting.show(figure, "curves")).format == "PNG"
 
 
+def test_edc_names_the_area_that_its_intervals_are_of(scores):
+    similarity, mated, quality = scores
+    curve = evaluation.edc(similarity, mated, *quality, fmr=0.01)
+    first = np.arange(len(mated)) % 20
+    persons = first, np.where(mated, first, (first + 1) % 20)
+    rules = {"fmr": 0.01, "n_draws": 20, "random_state": 0, "limit": 0.2}
+    for kind, words in (("normalised", "normalised pAUC up to 20%"), ("oracle", "oracle-scaled area")):
+        interval = evaluation.bootstrap_pauc(similarity, mated, *quality, *persons, kind=kind, **rules)
+        said = texts(plotting.edc({"good": curve}, intervals={"good": interval}, limit=0.2))
+        assert words in said and f"good: {interval.estimate:.2f} [" in said
+    with pytest.raises(DataError, match="another area"):
+        plotting.edc({"good": curve}, intervals={"good": interval}, limit=0.3)
+
+
 def test_edc_refuses_curves_that_cannot_be_compared(scores):
     similarity, mated, quality = scores
     fixed = evaluation.edc(similarity, mated, *quality, fmr=0.01)

@@ -70,6 +70,12 @@ def parser():
     run_.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=help_p)
     run_.add_argument("--out", type=Path, default=BUILD / "run", help="folder for the executed notebook")
     run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
+    grade_ = add("grade", grade, "run submissions of exercises and write what is right into a table")
+    grade_.add_argument(
+        "folder", type=Path, help="notebooks at any depth, such as anna/04_judging_quality_scores.ipynb"
+    )
+    grade_.add_argument("--out", type=Path, default=BUILD / "grades.csv", help="the table (default: build/grades.csv)")
+    grade_.add_argument("--limit", type=float, default=300, help="seconds for one notebook (default: 300)")
     add("lint", lint, "ruff: rules and format").add_argument("--fix", action="store_true", help="correct what ruff can")
     add("bench", bench, "run the benchmarks and write build/benchmarks.csv")
     add("readme", readme, "write what README.md takes from the committed notebooks and benchmark tables")
@@ -206,6 +212,19 @@ def run(arguments):
         return 2
     print(f"written: {out}")
     return _summary(rows)
+
+
+def grade(arguments):
+    """Grade a folder of submissions: see `tools.grade`."""
+    from . import grade as grader
+
+    try:
+        grader.grade(arguments.folder, arguments.out, limit=arguments.limit, say=print)
+    except FileNotFoundError as problem:
+        print(problem)
+        return 2
+    print(f"written: {arguments.out}")
+    return 0
 
 
 def parameter(name, value):

@@ -21,6 +21,9 @@ from PIL import Image
 from scipy.special import ndtri as probit
 
 from ..errors import DataError
+from ..evaluation.curve import checked_choice
+
+AREAS = {"normalised": "normalised pAUC", "oracle": "oracle-scaled area (0 oracle, 1 chance)"}
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D", "#B2A800")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (8, 2, 1, 2, 1, 2)))
@@ -266,7 +269,7 @@ def lines(x, series, *, xlabel, ylabel, title=None, percent=False, bands=None, l
 
 
 @_styled
-def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error versus discard"):
+def edc(curves, *, intervals=None, limit=0.3, kind=None, discard_max=1.0, title="Error versus discard"):
     """Error-versus-discard curves on the same pairs, with the random and the oracle curve and all that defines them.
 
     Parameters
@@ -274,9 +277,12 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error vers
     curves : dict name -> evaluation.EDC
         All from the same pairs: the random and the oracle curve, drawn once, must hold for each of them.
     intervals : dict name -> (low, high) or evaluation.Interval, default=None
-        Of the normalised pAUC up to `limit`; written into the legend beside the value.
+        Of the area up to `limit`, of the kind that the legend names; written into it beside the value.
     limit : float, default=0.3
-        The discard share up to which the legend's pAUC is taken (normalised: chance is 1, lower is better).
+        The discard share up to which the legend's area is taken.
+    kind : {"normalised", "oracle"}, default=None
+        The area of the legend: chance is 1, lower is better, and for "oracle" 0 is the best possible order. None: that
+        of `intervals`, where they are Intervals, else "normalised".
     discard_max : float, default=1.0
         Right end of the x axis.
     title : str, default="Error versus discard"
@@ -289,10 +295,12 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error vers
     Raises
     ------
     DataError
-        Without a curve, or when the curves do not start at the same error or were made by different rules.
+        Without a curve, when the curves do not start at the same error or were made by different rules, or when an
+        interval is of another area than the legend's.
     """
     if not curves:
         raise DataError("no curve to draw")
+    kind = _kind_of(curves, intervals or {}, limit, kind)
     first = next(iter(curves.values()))
     rules = {(c.convention, c.population, c.compat, c.n_mated, round(c.starting_error, 12)) for c in curves.values()}
     if len(rules) > 1:
@@ -310,7 +318,7 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error vers
     ):
         _steps(axis, curve, discard_max, label=name, **style)
     for index, (name, curve) in enumerate(curves.items()):
-        text = f"{name}: {curve.pauc(limit, 'normalised'):.2f}"
+        text = f"{name}: {curve.pauc(limit, kind):.2f}"
         if intervals and name in intervals:
             interval = intervals[name]
             low, high = (interval.low, interval.high) if hasattr(interval, "low") else interval
@@ -324,7 +332,7 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error vers
     for ends in (axis.xaxis, axis.yaxis):
         ends.set_major_formatter(PercentFormatter(1, decimals=None))
     axis.set_title(title)
-    what = f"normalised pAUC up to {limit:.0%}" + (", 95% interval in brackets" if intervals else "")
+    what = f"{AREAS[kind]} up to {limit:.0%}" + (", 95% interval in brackets" if intervals else "")
     foot.axis("off")
     place = {"loc": "upper left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2, "frameon": False}
     foot.legend(*axis.get_legend_handles_labels(), title=what, alignment="left", fontsize=9, title_fontsize=9, **place)
@@ -332,6 +340,19 @@ def edc(curves, *, intervals=None, limit=0.3, discard_max=1.0, title="Error vers
         0, 0, textwrap.fill(first.caption(), 105), fontsize=8, color="#4D4D4D", va="bottom", transform=foot.transAxes
     )
     return fig
+
+
+def _kind_of(curves, intervals, limit, kind):
+    """The area that intervals with an estimate are of; `kind` where there are none."""
+    estimates = {name: i.estimate for name, i in intervals.items() if name in curves and hasattr(i, "estimate")}
+    estimates = {name: value for name, value in estimates.items() if math.isfinite(value)}
+    for known in AREAS if kind is None else [checked_choice(kind, tuple(AREAS), "kind")]:
+        if all(abs(curves[name].pauc(limit, known) - value) < 1e-6 for name, value in estimates.items()):
+            return known
+    raise DataError(
+        f"the intervals are of another area than {' or '.join(AREAS) if kind is None else kind} up to {limit:.0%} of "
+        "these curves: give bootstrap_pauc the same limit, rule and kind"
+    )
 
 
 def impostor_side(curves, *, discard_max=0.95, title="False matches versus discard"):
