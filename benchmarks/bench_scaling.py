@@ -1,10 +1,13 @@
 """Rates of scoring and labelling on one process and on a local Dask cluster.
 
 Run with `python benchmarks/bench_scaling.py`; with `--write` they go to benchmarks/measured/scaling.csv too, which
-notebook 22 reads. Ratios are of two things measured in one run.
+notebook 22 reads. Ratios are of two things measured in one run. The speed-ups are over one worker, for two kinds of
+pieces: the network, which needs a core, and waiting, as for a disk or a network, which needs none. Each is the best of
+`REPEATS`, so that what else runs on the machine counts less.
 """
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,6 +19,8 @@ from fiqa_lib.files import write_csv
 
 MEASURED = Path(__file__).resolve().parent / "measured" / "scaling.csv"
 PIECE = 40
+WORKERS = (1, 2, 3, 4, 8)
+REPEATS = 3
 
 
 def _score(images):
@@ -32,6 +37,32 @@ def _one_thread():
 
 def _nothing(number):
     return number
+
+
+def _wait(number):
+    time.sleep(0.05)
+
+
+def speed_ups(images):
+    """{(kind, workers): speed-up over one worker}."""
+    from distributed import Client, LocalCluster
+
+    pieces = [images[i : i + 8] for i in range(0, 192, 8)]
+    seconds = {}
+    for n in WORKERS:
+        options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+        with LocalCluster(**options) as cluster, Client(cluster) as client:
+            client.wait_for_workers(n)
+            client.run(_one_thread)
+            client.run(_score, images[:2])  # each worker has its network now
+            for kind, function, jobs in (("network", _score, pieces), ("waiting", _wait, range(48))):
+                best = float("inf")
+                for _ in range(REPEATS):
+                    start = time.perf_counter()
+                    client.gather(client.map(function, jobs, pure=False))
+                    best = min(best, time.perf_counter() - start)
+                seconds[kind, n] = best
+    return {(kind, n): seconds[kind, 1] / value for (kind, n), value in seconds.items()}
 
 
 def rows():
@@ -65,6 +96,9 @@ def rows():
         ("scoring: largest relative difference", agree, "", "<= 1e-4", agree <= 1e-4),
         ("cluster: an empty task", 1000 * empty, "ms", "<= 10", empty <= 0.01),
     ]
+    for (kind, n), value in speed_ups(images).items():
+        found.append((f"speed-up: {kind}, {n} workers", value, "", "", None))
+    found.append(("speed-up: cores", os.cpu_count(), "", "", None))
     columns = ("name", "value", "unit", "target", "ok")
     return [dict(zip(columns, row, strict=True)) for row in found]
 

@@ -17,14 +17,24 @@ from pathlib import Path
 
 from . import __version__
 from .apps.arguments import (
+    FALLBACK,
+    FMR,
+    JOBS,
+    METHOD,
+    NO_PROGRESS,
+    PAIRS,
+    READING,
+    RECOGNISER,
+    RESTART,
+    STRICT,
     OneOf,
     check_outputs,
     flag,
     natural,
     number_of_bytes,
     option,
+    parameters,
     positive,
-    processes,
     share,
     switch,
 )
@@ -100,55 +110,11 @@ def parser():
     return top
 
 
-# -------------------------------------------------------------------------------- options of more than one command
-
-RECOGNISER = (
-    option("--recogniser", "the recogniser, where one is used (default: dlib)", metavar="NAME"),
-    option("--weights", "weights of the recogniser, or of cr-fiqa, as their authors publish them", type=Path),
-)
-METHOD = (
-    option("--param", "a parameter of the method; may be repeated", action="append", metavar="NAME=VALUE"),
-    *RECOGNISER,
-    option("--model", "a fitted method that learns (default: fit on the bundled faces)", type=Path, metavar="FILE.npz"),
-)
-FALLBACK = option("--fallback", "where no face is found: take the middle of the picture", choices=("centre",))
-READING = OneOf(
-    (
-        option("--detector", "what finds the faces", choices=("dlib-hog", "mtcnn"), default="mtcnn"),
-        flag("--aligned", "the images are 112x112 crops in ArcFace's template: nothing is detected"),
-    )
-)
-JOBS = option(
-    "--jobs", "processes that read photographs and find faces; -1: one for each core", type=processes, default=1
-)
-NO_PROGRESS = flag("--no-progress", "show no progress bar")
-RESTART = flag("--restart", "drop what an interrupted run of the same command left")
-STRICT = flag("--strict", "stop at the first image that can't be used")
-PAIRS = {"text": "the pairs: a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt", "type": Path}
-FMR = option("--fmr", "target false match rate", type=share, default=1e-3, metavar="RATE")
-
-
 def _scorer(arguments, **options):
     from .apps import photographs
 
     given = {name: getattr(arguments, name) for name in ("recogniser", "weights", "model")}
-    return photographs.make_scorer(arguments.method, _parameters(arguments.param), **given, **options)
-
-
-def _parameters(items):
-    """NAME=VALUE strings as a dict; values are Python literals where they can be, else text."""
-    import ast
-
-    parameters = {}
-    for item in items or ():
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise DataError(f"--param {item}: expected NAME=VALUE")
-        try:
-            parameters[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            parameters[name] = text
-    return parameters
+    return photographs.make_scorer(arguments.method, parameters(arguments.param), **given, **options)
 
 
 def _reading(arguments, **options):
@@ -174,7 +140,13 @@ SCORE = (
     option("--method", "the quality method; `methods` lists them", default="distilled", metavar="NAME"),
     *METHOD,
     option("--out", "the table to write", type=Path, required=True, metavar="SCORES.csv"),
-    option("--format", "faceqgen: lines `img;score`, without status", choices=("csv", "faceqgen"), default="csv"),
+    flag("--components", "no score but the components of ISO/IEC 29794-5: what is wrong, each from 0 to 100"),
+    option(
+        "--format",
+        "faceqgen: lines `img;score`, without status; ofiq, with --components: OFIQ's column names, JSON for a .json",
+        choices=("csv", "faceqgen", "ofiq"),
+        default="csv",
+    ),
     option("--plot", "draw the best and the worst faces; of a video, a timeline", type=Path, metavar="SHEET.jpg"),
     option("--best", "video: how many of the best frames to write to --best-dir", type=natural, default=0),
     option("--best-dir", "video: the folder for the best frames", type=Path, metavar="DIR"),
@@ -196,6 +168,12 @@ def score(arguments):
     from .faces.images import printable
     from .files import write_csv
 
+    if arguments.components:
+        from .apps.component_tables import score_command
+
+        return score_command(arguments, _reading(arguments)["detector"])
+    if arguments.format == "ofiq":
+        raise DataError("--format ofiq is for --components: OFIQ's file holds components")
     film = _video_of(arguments)
     scorer = _scorer(arguments, progress=not arguments.no_progress)
     options = {name: getattr(arguments, name) for name in ("fallback", "restart")}
@@ -265,6 +243,39 @@ def methods(arguments):
     for name, cls in sorted(SCORERS.items()):
         first = cls.__doc__.strip().splitlines()[0]
         print(f"{name:{width}}  {first}  [{cls.cost}]")
+
+
+# ------------------------------------------------------------------------------------------------------------- filter
+
+FILTER = (
+    option("source", "a folder of photographs, or a file of scores", type=Path, metavar="FOLDER|SCORES.csv"),
+    option("--out", "folder for kept.csv, rejected.csv, unscored.csv", type=Path, required=True, metavar="DIR"),
+    OneOf(
+        (
+            option("--threshold", "keep what scores at least this", type=float, metavar="SCORE"),
+            option("--keep", "or: keep at least this share of the scored", type=share),
+        )
+    ),
+    option("--best", "keep at most this many photographs of each person (default: all)", type=positive),
+    flag("--duplicates", "of files with the same content keep one"),
+    option("--id-key-index", "which part of a path names the person; -2 is the folder", type=int, default=-2),
+    option("--column", "scores: the column that holds them", default="score"),
+    option("--path-column", "scores: the column of the paths (default: found by its name)", metavar="COLUMN"),
+    option("--method", "folder: the quality method; `methods` lists them", default="distilled", metavar="NAME"),
+    *METHOD,
+    READING,
+    FALLBACK,
+    JOBS,
+    NO_PROGRESS,
+)
+FILTER_EPILOG = "Nothing is moved or deleted. The scores of a folder are kept in DIR/scores.csv."
+
+
+def filter_photographs(arguments):
+    """Lists of photographs to keep and to reject; see `filtering.decide`."""
+    from .apps.filtering import filter_command
+
+    filter_command(arguments, lambda: _scorer(arguments, progress=not arguments.no_progress), _reading)
 
 
 # ------------------------------------------------------------------------------------------------------------- report
@@ -569,6 +580,7 @@ def train_distilled(arguments):
 
 COMMANDS = {
     "score": (score, "score photographs, one row for every input; or a video, one for every frame", SCORE, None),
+    "filter": (filter_photographs, "lists of photographs to keep and to reject, from scores", FILTER, FILTER_EPILOG),
     "report": (report, "a folder as one HTML page: scores, kept or rejected, what is wrong with each", REPORT, None),
     "methods": (methods, "list the quality methods", (), None),
     "edc": (edc, "judge quality scores: error-versus-discard curves on a list of pairs", EDC, EDC_EPILOG),

@@ -7,9 +7,22 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import DataError
+
 OUTPUTS = {"out": "file", "summary": "file", "plot": "figure", "best_dir": "folder", "score_dst": "file"}
-"""Options that name outputs, and what these are. The --out of `benchmark` is a folder."""
-INPUTS = ("inputs", "scores", "pairs", "embeddings", "groups", "image_list_file", "features", "weights", "model")
+"""Options that name outputs, and what these are. The --out of `benchmark` and of `filter` is a folder."""
+INPUTS = (
+    "inputs",
+    "source",
+    "scores",
+    "pairs",
+    "embeddings",
+    "groups",
+    "image_list_file",
+    "features",
+    "weights",
+    "model",
+)
 """Options that name files to read."""
 
 
@@ -100,7 +113,7 @@ def check_outputs(arguments):
     from . import output
 
     kinds = {name: OUTPUTS[name] for name in given}
-    if arguments.command == "benchmark" or (name := given.get("score_dst")) and name.suffix != ".csv":
+    if arguments.command in ("benchmark", "filter") or (name := given.get("score_dst")) and name.suffix != ".csv":
         kinds |= dict.fromkeys({"out", "score_dst"} & set(given), "folder")
     named = {"--" + name.replace("_", "-"): (path, kinds[name]) for name, path in given.items()}
     inputs = [value for name in INPUTS for value in _several(getattr(arguments, name, None)) if value is not None]
@@ -109,3 +122,47 @@ def check_outputs(arguments):
 
 def _several(value):
     return value if isinstance(value, list | tuple) else [value]
+
+
+def parameters(items):
+    """NAME=VALUE strings as a dict; values are Python literals where they can be, else text."""
+    import ast
+
+    parameters = {}
+    for item in items or ():
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise DataError(f"--param {item}: expected NAME=VALUE")
+        try:
+            parameters[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parameters[name] = text
+    return parameters
+
+
+# -------------------------------------------------------------------------------- options of more than one command
+
+RECOGNISER = (
+    option("--recogniser", "the recogniser, where one is used (default: dlib)", metavar="NAME"),
+    option("--weights", "weights of the recogniser, or of cr-fiqa, as their authors publish them", type=Path),
+)
+METHOD = (
+    option("--param", "a parameter of the method; may be repeated", action="append", metavar="NAME=VALUE"),
+    *RECOGNISER,
+    option("--model", "a fitted method that learns (default: fit on the bundled faces)", type=Path, metavar="FILE.npz"),
+)
+FALLBACK = option("--fallback", "where no face is found: take the middle of the picture", choices=("centre",))
+READING = OneOf(
+    (
+        option("--detector", "what finds the faces", choices=("dlib-hog", "mtcnn"), default="mtcnn"),
+        flag("--aligned", "the images are 112x112 crops in ArcFace's template: nothing is detected"),
+    )
+)
+JOBS = option(
+    "--jobs", "processes that read photographs and find faces; -1: one for each core", type=processes, default=1
+)
+NO_PROGRESS = flag("--no-progress", "show no progress bar")
+RESTART = flag("--restart", "drop what an interrupted run of the same command left")
+STRICT = flag("--strict", "stop at the first image that can't be used")
+PAIRS = {"text": "the pairs: a,b,same CSV, LFW pairs.txt or CR-FIQA pair_list.txt", "type": Path}
+FMR = option("--fmr", "target false match rate", type=share, default=1e-3, metavar="RATE")

@@ -24,7 +24,7 @@ Federal Office for Information Security).
 `maps` holds the components, their mappings and messages, and needs no picture; `measures` looks at pictures.
 """
 
-from .maps import COMPONENTS, Component, message, round_half_away, to_scalar, to_scalars
+from .maps import COMPONENTS, PROXIES, Component, coverage, message, round_half_away, to_scalar, to_scalars
 from .measures import ALIGNED, MEASURED, NO_FACE, Portrait, blocks, blur, luminance, measure, measure_faces
 
 __all__ = [
@@ -32,10 +32,12 @@ __all__ = [
     "COMPONENTS",
     "MEASURED",
     "NO_FACE",
+    "PROXIES",
     "Component",
     "Portrait",
     "blocks",
     "blur",
+    "coverage",
     "luminance",
     "measure",
     "measure_faces",

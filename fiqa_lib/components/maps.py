@@ -247,6 +247,59 @@ COMPONENTS = {
 """Every component by name, in the order of the standard; the course's own at the end."""
 
 
+PROXIES = {
+    "Sharpness": "BlurEffect",
+    "CompressionArtifacts": "BlockEffect",
+    "BackgroundUniformity": "BackgroundEdges",
+}
+"""Components that are not measured here -> the course's own measure of nearly the same property."""
+
+_DIFFERENCES = {
+    **dict.fromkeys(
+        (
+            "LuminanceMean",
+            "LuminanceVariance",
+            "UnderExposurePrevention",
+            "OverExposurePrevention",
+            "DynamicRange",
+        ),
+        "face region: hull of 68 landmarks; OFIQ also cuts out what covers the face",
+    ),
+    "SingleFacePresent": "ratio of areas; OFIQ takes its square root",
+    "EyesOpen": "two pairs of lid points for each eye instead of three",
+    **dict.fromkeys(
+        ("LeftwardCropOfTheFaceImage", "RightwardCropOfTheFaceImage"),
+        "the eye on that side; OFIQ takes the other eye, its raw values are larger by about 1",
+    ),
+    **dict.fromkeys(
+        ("HeadPoseYaw", "HeadPosePitch", "HeadPoseRoll"), "six landmarks and a mean head instead of a network"
+    ),
+    "InterEyeDistance": "its yaw is that of six landmarks and a mean head",
+}
+_LANDMARKS = "68 landmarks instead of 98"
+
+
+def coverage():
+    """What this package has of the components of ISO/IEC 29794-5 and OFIQ.
+
+    Returns
+    -------
+    DataFrame
+        One row for each component of OFIQ, in its order: `component`; `status` ("measured", with the published map;
+        "proxy", another measure of nearly the same property under a name of its own; "not here"); `here`, the name of
+        what is measured ("" for nothing); `why`, how a measured one differs from OFIQ's, or what is missing.
+    """
+    rows = []
+    for name, component in COMPONENTS.items():
+        if component.own:
+            continue
+        status = "measured" if not component.needs else "proxy" if name in PROXIES else "not here"
+        here = name if status == "measured" else PROXIES.get(name, "")
+        why = f"needs {component.needs}" if component.needs else _DIFFERENCES.get(name, _LANDMARKS)
+        rows.append((name, status, here, why))
+    return pd.DataFrame(rows, columns=["component", "status", "here", "why"])
+
+
 def _known(component):
     if component not in COMPONENTS:
         raise DataError(f"there is no component {component!r}; known: {', '.join(COMPONENTS)}")
