@@ -102,12 +102,12 @@ def build(out, paths, executed=None, results=None):
     for page in pages:
         navigation = _navigation(page, lessons, solutions)
         made = render(page, navigation, ".." if "/" in page.address else ".")
-        _write(out / page.address, made)
+        write_page(out / page.address, made)
         found += sections(made, page.title, page.address)
-    _write(out / "style.css", STYLE.read_text(encoding="utf-8") + colours())
-    _write(out / "book.js", SCRIPT.read_text(encoding="utf-8"))
-    _write(out / "pages.js", f"window.FIQA_PAGES = {json.dumps(found, ensure_ascii=False)};\n")
-    return _write(out / "index.html", index(lessons, solutions))
+    write_page(out / "style.css", STYLE.read_text(encoding="utf-8") + colours())
+    write_page(out / "book.js", SCRIPT.read_text(encoding="utf-8"))
+    write_page(out / "pages.js", f"window.FIQA_PAGES = {json.dumps(found, ensure_ascii=False)};\n")
+    return write_page(out / "index.html", index(lessons, solutions))
 
 
 def colours():
@@ -277,15 +277,24 @@ class _Renderer(IPythonRenderer):
         return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
 
+def markdown_of(folder):
+    """A function from Markdown to HTML, formulas drawn; pictures are found beside `folder` and taken in."""
+    renderer = _Renderer(escape=False, embed_images=True, path=str(folder), anchor_link_text="")
+
+    def draw(source):
+        made = MarkdownWithMath(renderer=renderer).render(source)
+        return re.sub(r"(</?)ns\d+:", r"\1", made)  # headings pass through an XML parser, which renames <math>
+
+    return draw
+
+
 class _Exporter(HTMLExporter):
     def default_filters(self):
         yield from super().default_filters()
         yield "markdown2html", self._to_html  # for outputs of type text/markdown too
 
     def _to_html(self, source):
-        renderer = _Renderer(escape=False, embed_images=True, path=str(self._folder), anchor_link_text="")
-        made = MarkdownWithMath(renderer=renderer).render(source)
-        return re.sub(r"(</?)ns\d+:", r"\1", made)  # headings pass through an XML parser, which renames <math>
+        return markdown_of(self._folder)(source)
 
     def from_notebook_node(self, nb, resources=None, **kw):
         self._folder = resources["metadata"]["path"]
@@ -319,7 +328,8 @@ def _page(title, body, up):
     )
 
 
-def _write(path, text):
+def write_page(path, text):
+    """Write a page whole or not at all; returns its path."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
     return path

@@ -70,6 +70,8 @@ def parser():
     run_.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=help_p)
     run_.add_argument("--out", type=Path, default=BUILD / "run", help="folder for the executed notebook")
     run_.add_argument("--wall-limit", type=float, default=3600, help="seconds for the notebook")
+    slides_ = add("slides", slides, "write build/slides: slides of the lessons, from their own cells")
+    slides_.add_argument("names", nargs="*", help="notebooks (all lessons by default)")
     grade_ = add("grade", grade, "run submissions of exercises and write what is right into a table")
     grade_.add_argument(
         "folder", type=Path, help="notebooks at any depth, such as anna/04_judging_quality_scores.ipynb"
@@ -212,6 +214,16 @@ def run(arguments):
         return 2
     print(f"written: {out}")
     return _summary(rows)
+
+
+def slides(arguments):
+    """Write build/slides."""
+    from . import catalogue
+    from . import slides as maker
+
+    chosen = catalogue.select(arguments.names) if arguments.names else catalogue.course()
+    pages = maker.build(BUILD / "slides", [path for path in chosen if not catalogue.is_solution(path)])
+    print(f"{len(pages)} pages in {BUILD / 'slides'}: open one, and turn with the arrow keys")
 
 
 def grade(arguments):
