@@ -72,7 +72,7 @@ def covariance_pooled(attempt):
     if like(_finished(np.einsum("chw,dhw->cd", a - a.mean(0), s - s.mean(0)) / 20)):
         return "the mean over the channels was taken out; it has to be the mean over the places"
     if not like(_finished(right)):
-        return "take out each map's mean over its places, then do all that 12.1 does"
+        return "take out each map's mean over its places, then do all that 13.1 does"
     if not np.allclose(attempt(a + np.arange(3)[:, None, None], s.copy()), _finished(right), atol=1e-4):
         return "a constant added to a map must change nothing"
     return None
