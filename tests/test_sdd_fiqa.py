@@ -8,7 +8,8 @@ from fiqa_lib.data import split_by_identity
 from fiqa_lib.errors import DataError, WeightsError
 from fiqa_lib.faces import crops_of
 from fiqa_lib.recognition import LbpHistograms
-from fiqa_lib.recognition.base import TorchRecogniser
+from fiqa_lib.recognition.base import ArcFaceInput, TorchRecogniser
+from fiqa_lib.recognition.mobilefacenet import MobileFaceNetModule
 from fiqa_lib.scorers.sdd_fiqa import (
     RECIPES,
     Regressor,
@@ -116,6 +117,32 @@ def test_a_network_of_tokens_has_one_stage(orl):
         for block in recogniser.module.blocks:
             x = block(x)
     np.testing.assert_allclose(found, np.concatenate([x.numpy().mean(1), x.numpy().std(1)], axis=1), atol=1e-6)
+
+
+class Mobile(ArcFaceInput, TorchRecogniser):
+    """MobileFaceNet's layers with random weights: its file need not be here."""
+
+    name, dim, scale, batch_size, device = "mobile", 192, 128.0, 16, "cpu"
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = MobileFaceNetModule().eval()
+
+
+def test_a_plain_trunk_shows_its_stages(orl):
+    recogniser, expected = Mobile(), []
+    found, embeddings = layer_statistics(recogniser, orl.images[:2])
+    with torch.inference_mode():
+        x = recogniser.preprocess(orl.images[:2])
+        for number, layer in enumerate(recogniser.module.trunk):
+            x = layer(x)
+            # the last block before each change of shape: 64 x 28 x 28, 128 x 14 x 14, 128 x 7 x 7; and the end
+            if number in (10, 17, 20) or number == len(recogniser.module.trunk) - 1:
+                flat = x.numpy().reshape(2, x.shape[1], -1).astype(float)
+                expected += [flat.mean(2), flat.std(2)]
+    assert found.shape == (2, 1664)
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), atol=1e-4)
+    np.testing.assert_allclose(embeddings, recogniser.embed(orl.images[:2]), atol=1e-5)
 
 
 def test_without_a_network_pixels_are_left(orl):

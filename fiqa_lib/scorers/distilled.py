@@ -46,6 +46,7 @@ class Distilled(Scorer):
     claims = tuple(KINDS)
     cost = "1 pass of 1.2 million parameters"
     details = ("p_nonmatch",)
+    networks = ("dlib", "mobilefacenet")  # whose recognition it learned to foresee
 
     def __init__(self, weights=None):
         self.weights = weights

@@ -39,7 +39,7 @@ def layer_statistics(recogniser, images, batch_size=None):
     Parameters
     ----------
     recogniser : TorchRecogniser
-        Its module must have `blocks`: dlib, ArcFace, MagFace, AdaFace, TransFace.
+        Its module must have `blocks` (dlib, ArcFace, MagFace, AdaFace, TransFace) or a `trunk` (MobileFaceNet).
     images : array (N, 192, 192, 3) uint8
         Canonical crops.
     batch_size : int, default=None
@@ -48,15 +48,15 @@ def layer_statistics(recogniser, images, batch_size=None):
     Returns
     -------
     (array (N, F) float32, array (N, dim) float32)
-        Statistics and embeddings. With dlib F is 1472.
+        Statistics and embeddings. With dlib F is 1472, with MobileFaceNet 1664.
 
     Raises
     ------
     DataError
         The recogniser has no blocks.
     """
-    blocks = getattr(getattr(recogniser, "module", None), "blocks", None)
-    if blocks is None:
+    blocks = _blocks(getattr(recogniser, "module", None))
+    if not blocks:
         raise DataError(f'{recogniser.name} has no blocks to look at; use features="pixels"')
     outputs = {}  # number of the block -> (shape of its output, statistics)
 
@@ -80,6 +80,14 @@ def layer_statistics(recogniser, images, batch_size=None):
         for hook in hooks:
             hook.remove()
     return np.concatenate(statistics), np.concatenate(embeddings)
+
+
+def _blocks(module):
+    """The modules whose outputs are summarised: blocks; of a plain trunk those of several layers, and its end."""
+    if hasattr(module, "blocks"):
+        return list(module.blocks)
+    trunk = list(getattr(module, "trunk", ()))
+    return [layer for layer in trunk if next(layer.children(), None) is not None] + trunk[-1:]
 
 
 def small_grey(images):
