@@ -451,31 +451,33 @@ def timeline(table, series, *, title=None, height=None):
         y = table[column].to_numpy(float)
         axis.plot(x, np.where(np.isfinite(y), y, np.nan), color=PALETTE[index % len(PALETTE)], linewidth=1.4)
         axis.set_ylabel(label)
-        _mark_unscored(axis, table, x, np.isfinite(y), labelled=index == 0)
+        _mark_unscored(axis, table, x, np.isfinite(y))
     axes[-1, 0].set_xlabel("time in the video, seconds")
     if title:
         axes[0, 0].set_title(title)
-    if axes[0, 0].get_legend_handles_labels()[0]:
-        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    marks = {}  # label -> mark: a panel may lack one that another has
+    for axis in axes.flat:
+        for mark, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            marks.setdefault(label, mark)
+    if marks:
+        fig.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=4)
     return fig
 
 
-def _mark_unscored(axis, table, x, scored, labelled):
+def _mark_unscored(axis, table, x, scored):
     """Marks at the foot of a panel for frames without a score, by their status, and for lost frames."""
     place = axis.get_xaxis_transform()
     groups = []
     if "status" in table:
         status = table["status"].to_numpy(str)
-        groups = [(name, ~scored & (status == name)) for name in dict.fromkeys(status[~scored])]
+        groups = [(name, ~scored & (status == name)) for name in sorted(set(status))]  # a colour each in all panels
     if "lost_before" in table:
         groups.append(("frames lost before", table["lost_before"].to_numpy() > 0))
     for order, (name, rows) in enumerate(groups, start=1):
         if rows.any():
             style = {"color": PALETTE[(order + 3) % len(PALETTE)], "marker": MARKERS[order % len(MARKERS)]}
-            label = name.replace("_", " ") if labelled else None
-            axis.plot(
-                x[rows], np.full(rows.sum(), 0.03), linestyle="", markersize=4, transform=place, label=label, **style
-            )
+            style |= {"linestyle": "", "markersize": 4, "label": name.replace("_", " ")}
+            axis.plot(x[rows], np.full(rows.sum(), 0.03), transform=place, **style)
 
 
 @_styled
@@ -538,7 +540,8 @@ def intervals(table, *, xlabel, chance=1.0, groups=None):
     """
     fig, axis = figure(width=7.4, height=0.9 + 0.21 * len(table))
     names = np.array([(groups or {}).get(row, "") for row in table.index], dtype=object)
-    for index, name in enumerate(dict.fromkeys(names)):
+    first = [name for name in ("same model", "cross model") if name in names]  # one colour each in all lessons
+    for index, name in enumerate(dict.fromkeys([*first, *names])):
         rows = np.flatnonzero(names == name)
         value, low, high = table.iloc[rows, :3].to_numpy(float).T
         ends = np.maximum(0, [value - low, high - value])  # a percentile interval need not contain its estimate
@@ -549,5 +552,5 @@ def intervals(table, *, xlabel, chance=1.0, groups=None):
     axis.invert_yaxis()
     axis.set(xlabel=xlabel)
     if any(names):
-        axis.legend()
+        fig.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
