@@ -115,12 +115,31 @@ def test_matrix_writes_what_is_large_enough():
 
 def test_intervals_stand_in_the_order_of_the_table():
     table = pd.DataFrame({"area": [0.8, 1.0], "low": [0.7, 0.9], "high": [0.95, 1.2]}, index=["good", "idle"])
-    axis = plotting.intervals(table, xlabel="area", groups={"good": "ours", "idle": "theirs"}).axes[0]
+    fig = plotting.intervals(table, xlabel="area", groups={"good": "ours", "idle": "theirs"})
+    axis = fig.axes[0]
     assert [text.get_text() for text in axis.get_yticklabels()] == ["good", "idle"]
     assert axis.get_ylim()[0] > axis.get_ylim()[1]  # the first row is at the top
     ends = [bar.get_segments()[0][:, 0].tolist() for container in axis.containers for bar in container[2]]
     np.testing.assert_allclose(ends, [[0.7, 0.95], [0.9, 1.2]])
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["ours", "theirs"]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["ours", "theirs"]
+
+
+def test_same_and_cross_model_have_one_colour_each_whichever_comes_first():
+    table = pd.DataFrame({"area": [0.8, 1.0], "low": [0.7, 0.9], "high": [0.95, 1.2]}, index=["a", "b"])
+    colours = []
+    for groups in ({"a": "cross model", "b": "same model"}, {"a": "same model", "b": "cross model"}):
+        axis = plotting.intervals(table, xlabel="area", groups=groups).axes[0]
+        colours.append({bars.get_label(): bars.lines[0].get_color() for bars in axis.containers})
+    assert colours[0] == colours[1] and len(set(colours[0].values())) == 2
+
+
+def test_a_timeline_names_each_reason_once_even_if_a_panel_lacks_it():
+    table = pd.DataFrame({"time_s": [0.0, 1.0, 2.0], "status": ["ok", "no_face", "refused"]})
+    table = table.assign(first=[1.0, np.nan, 3.0], second=[1.0, np.nan, np.nan])
+    fig = plotting.timeline(table, {"first": "one", "second": "two"})
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["no face", "refused"]
+    marks = [line for axis in fig.axes for line in axis.lines if line.get_label() == "no face"]
+    assert len(marks) == 2 and len({(line.get_color(), line.get_marker()) for line in marks}) == 1
 
 
 def test_an_interval_that_does_not_hold_its_estimate_ends_there():
