@@ -10,6 +10,7 @@ strangers' work in a container or as a user of its own.
 
 import ast
 import secrets
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from fiqa_lib.course.exercises import find
 from fiqa_lib.files import write_csv
 
 from . import catalogue, execution
+from .environment import ROOT
 
 COLUMNS = ("submission", "exercise", "verdict", "hint", "note")
 PASSING = "raises-exception"  # the tag of cells whose error does not end a run
+MEASURED = Path("benchmarks", "measured")  # tables that some lessons read
 RIGHT, OPEN, WRONG, MISSING = "right", "not attempted", "not right", "missing"
 
 
@@ -80,7 +83,9 @@ def one(path, limit=300):
         return {}, "checks no exercise"
     word = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="fiqa-grade-") as scratch:
-        inside, executed = Path(scratch, path.name), Path(scratch, "executed.ipynb")
+        inside, executed = Path(scratch, "notebooks", path.name), Path(scratch, "executed.ipynb")
+        inside.parent.mkdir()
+        shutil.copytree(ROOT / MEASURED, Path(scratch, MEASURED))  # lessons read tables that lie beside them
         catalogue.write(instrumented(notebook, word), inside)
         known = {name: value for name, value in execution.QUICK.items() if has_parameter(notebook, name)}
         run = execution.execute(inside, executed, known, cell_limit=limit, wall_limit=limit, offline=True)
