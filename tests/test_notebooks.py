@@ -56,10 +56,24 @@ def test_committed_numbers(path):
 
 
 def test_book(tmp_path):
-    """All formulas can be drawn, and no page fetches anything."""
+    """All formulas can be drawn, no page fetches anything, and each image is described in words."""
     index = book.build(tmp_path, NOTEBOOKS)
     for page in [index, *tmp_path.rglob("*.html")]:
-        assert book.foreign(page.read_text(encoding="utf-8")) == [], page.name
+        text = page.read_text(encoding="utf-8")
+        assert book.foreign(text) == [], page.name
+        assert undescribed(text) == [], page.name
+
+
+def undescribed(text):
+    """The images of a page whose `alt` says less than three words; a card's thumbnail has its title beside it."""
+    images = re.findall(r"<img\b[^>]*>", re.sub(r'base64,[^"]*', "", text))
+    said = {image: re.search(r'alt="([^"]*)"', image) for image in images if 'class="thumbnail"' not in image}
+    return [image for image, alt in said.items() if not alt or len(alt[1].split()) < 3 or "No description" in alt[1]]
+
+
+def test_an_image_without_a_description_is_found():
+    assert undescribed('<img alt="Two faces side by side" src="a"><img class="thumbnail" alt="" src="b">') == []
+    assert len(undescribed('<img src="a"><img alt="face"><img alt="No description has been provided"/>')) == 3
 
 
 def test_api_pages(tmp_path):
