@@ -38,11 +38,8 @@ def test_committed(path):
     assert checks.problems(path, fresh=False) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the library is being rebuilt: one rebuild of all outputs comes at the end of it"
-)
 def test_all_that_is_committed_is_fresh():
-    """Notebooks, tables and weights were made from the code as it is. Strict: when they are, the mark has to go."""
+    """Notebooks, tables and weights were made from the code as it is."""
     assert [path.stem for path in NOTEBOOKS if checks.freshness(path)] + provenance.stale_stamps() == []
 
 
