@@ -109,7 +109,9 @@ def test_quick_run(path):
     assert checks.bands(checks.records(run.notebook), bands_of(path), "quick") == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "GLOSSARY.md", "QUIZZES.md", "TEACHING.md", "data/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "GLOSSARY.md", "QUIZZES.md", "TEACHING.md", "data/README.md"]
+)
 def test_links_of_the_pages_beside_the_notebooks_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
